@@ -1,0 +1,107 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Measures Moorline's CPU and memory against a bare epoll loop, in alternating rounds.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) run: Run,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Numbers of connections to measure at, separated by commas [default: 1000,10000; with --quick 1000]
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(20..=500_000))]
+    pub(crate) connections: Vec<u32>,
+    /// Rounds per number of connections; each measures the floor and the server [default: 5; with --quick 2]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: Option<u32>,
+    /// The server's release binary [default: `moorline` beside this program]
+    #[arg(long)]
+    pub(crate) bin: Option<PathBuf>,
+    /// 1,000 connections and two rounds: a look, not a measurement
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Length of the text in each message, bytes
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(0..=16_384))]
+    pub(crate) payload: u32,
+    /// A variable for the server's environment (KEY=VALUE), for instance a setting; repeatable
+    #[arg(long, value_parser = variable)]
+    pub(crate) server_env: Vec<(String, String)>,
+    /// Write every sample and the summary to this file
+    #[arg(long)]
+    pub(crate) json: Option<PathBuf>,
+    /// Measure a second floor in the server's place: the ratios must come out near 1
+    #[arg(long)]
+    pub(crate) self_check: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The bare epoll loop (started by the benchmark)
+    #[command(hide = true)]
+    Floor(Floor),
+    /// The clients of one server (started by the benchmark)
+    #[command(hide = true)]
+    Crowd(Crowd),
+    /// Pin to a core, die with the parent, and become another program (started by the benchmark)
+    #[command(hide = true)]
+    Child(Child),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Floor {
+    /// Address to listen on; publications are asked for on stdin, `publish COUNT` a line
+    #[arg(long)]
+    pub(crate) listen: std::net::SocketAddrV4,
+    /// Length of the text in each message, bytes
+    #[arg(long)]
+    pub(crate) payload: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Crowd {
+    #[arg(long)]
+    pub(crate) server: std::net::SocketAddrV4,
+    /// The server begins each connection with `connection_established`
+    #[arg(long)]
+    pub(crate) greeted: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Child {
+    #[arg(long)]
+    pub(crate) cpu: Option<usize>,
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Arguments as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn a_variable_needs_a_name() {
+        assert_eq!(variable("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
+        assert!(variable("=b").is_err());
+        assert!(variable("A").is_err());
+    }
+}

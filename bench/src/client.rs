@@ -1,0 +1,291 @@
+//! The crowd: many WebSocket clients in one thread, which count what they are sent and check its order.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::OwnedFd;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use memchr::memmem;
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+
+use crate::frame::{self, Scanner, Text};
+
+/// Between two looks at the sockets. Whoever sleeps in epoll makes the server pay for waking it at every write.
+const NAP: Duration = Duration::from_micros(150);
+/// Handshakes under way at once: far below any server's backlog.
+const WINDOW: usize = 64;
+/// From one source address; Linux hands out some 28,000 ports.
+const PER_SOURCE: usize = 20_000;
+const EVENTS: usize = 4096;
+const BUFFER_BYTES: usize = 64 * 1024;
+const ANSWER_MAX_BYTES: usize = 16 * 1024;
+const CONNECT_LIMIT: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+/// Without any progress for this long, a wait is given up.
+const STALL_LIMIT: Duration = Duration::from_secs(10);
+
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// How a server begins a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manners {
+    /// With `connection_established`.
+    Greets,
+    /// With nothing, as the floor.
+    Silent,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Upgrading,
+    Greeting,
+    Open,
+}
+
+#[derive(Debug)]
+struct Peer {
+    socket: OwnedFd,
+    phase: Phase,
+    /// The beginning of the upgrade's answer, when it came in parts.
+    answer: Vec<u8>,
+    scanner: Scanner,
+    last_id: u64,
+}
+
+pub(crate) struct Crowd {
+    server: SocketAddrV4,
+    manners: Manners,
+    epoll: OwnedFd,
+    events: Vec<epoll::Event>,
+    buffer: Vec<u8>,
+    peers: Vec<Peer>,
+    open: usize,
+    delivered: u64,
+}
+
+impl Crowd {
+    pub(crate) fn new(server: SocketAddrV4, manners: Manners) -> Result<Self> {
+        Ok(Self {
+            server,
+            manners,
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            events: Vec::with_capacity(EVENTS),
+            buffer: vec![0; BUFFER_BYTES],
+            peers: Vec::new(),
+            open: 0,
+            delivered: 0,
+        })
+    }
+
+    /// Opens connections until there are `total`, each established.
+    pub(crate) fn grow(&mut self, total: usize) -> Result<()> {
+        let mut progress = Progress::new(self.open as u64);
+        while self.open < total {
+            while self.peers.len() < total && self.peers.len() - self.open < WINDOW {
+                self.connect().with_context(|| format!("connecting client {}", self.peers.len()))?;
+            }
+            self.look()?;
+            if progress.stalled(self.open as u64) {
+                bail!("only {} of {total} connections were established; none for {STALL_LIMIT:?}", self.open);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until `total` messages have been received since the beginning.
+    pub(crate) fn receive(&mut self, total: u64) -> Result<()> {
+        let mut progress = Progress::new(self.delivered);
+        while self.delivered < total {
+            self.look()?;
+            if progress.stalled(self.delivered) {
+                bail!("{} of {total} deliveries arrived; none for {STALL_LIMIT:?}", self.delivered);
+            }
+        }
+        ensure!(self.delivered == total, "{} deliveries where {total} were due", self.delivered);
+        Ok(())
+    }
+
+    fn connect(&mut self) -> Result<()> {
+        let index = self.peers.len();
+        let socket = dial(self.server, source(index)?)?;
+        let request = format!(
+            "GET /ws/bench?user=u{index} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n",
+            self.server
+        );
+        let sent =
+            net::send(&socket, request.as_bytes(), SendFlags::NOSIGNAL).context("sending the upgrade")?;
+        ensure!(sent == request.len(), "a new socket did not take the upgrade request");
+        epoll::add(&self.epoll, &socket, EventData::new_u64(index as u64), EventFlags::IN)?;
+        self.peers.push(Peer {
+            socket,
+            phase: Phase::Upgrading,
+            answer: Vec::new(),
+            scanner: Scanner::default(),
+            last_id: 0,
+        });
+        Ok(())
+    }
+
+    /// Reads whatever has arrived; naps if that was not much.
+    fn look(&mut self) -> Result<()> {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&now)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error).context("epoll"),
+        }
+        let busy = self.events.len() == EVENTS;
+        for event in self.events.drain(..) {
+            let index = usize::try_from(event.data.u64())?;
+            let peer = &mut self.peers[index];
+            let before = peer.phase;
+            self.delivered += peer
+                .read(&mut self.buffer, self.manners)
+                .with_context(|| format!("client {index} of {}", self.server))?;
+            self.open += usize::from(before != Phase::Open && peer.phase == Phase::Open);
+        }
+        if !busy {
+            thread::sleep(NAP);
+        }
+        Ok(())
+    }
+}
+
+impl Peer {
+    /// The number of messages that came.
+    fn read(&mut self, buffer: &mut [u8], manners: Manners) -> Result<u64> {
+        let length = match net::recv(&self.socket, &mut *buffer, RecvFlags::DONTWAIT) {
+            Ok((0, _)) => bail!("the server ended the connection"),
+            Ok((length, _)) => length,
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(0),
+            Err(error) => return Err(error).context("receiving"),
+        };
+        if self.phase != Phase::Upgrading {
+            return self.frames(&buffer[..length]);
+        }
+        self.answer.extend_from_slice(&buffer[..length]);
+        let Some(end) = memmem::find(&self.answer, b"\r\n\r\n") else {
+            ensure!(self.answer.len() < ANSWER_MAX_BYTES, "an endless answer to the upgrade");
+            return Ok(0);
+        };
+        let answer = std::mem::take(&mut self.answer);
+        let (head, rest) = answer.split_at(end + 4);
+        let upgraded = head.starts_with(b"HTTP/1.1 101 ") && memmem::find(head, ACCEPT).is_some();
+        ensure!(upgraded, "the upgrade was answered by {}", frame::shown(&answer));
+        self.phase = if manners == Manners::Greets { Phase::Greeting } else { Phase::Open };
+        self.frames(rest)
+    }
+
+    fn frames(&mut self, bytes: &[u8]) -> Result<u64> {
+        let Self { socket, phase, scanner, last_id, .. } = self;
+        let mut deliveries = 0;
+        scanner.feed(bytes, |opcode, payload| {
+            match opcode {
+                frame::TEXT => match frame::classify(payload)? {
+                    Text::Delivery(id) => {
+                        ensure!(*phase == Phase::Open, "a message came before the greeting");
+                        ensure!(id > *last_id, "message {id} came after message {last_id}");
+                        *last_id = id;
+                        deliveries += 1;
+                    }
+                    Text::Greeting => {
+                        ensure!(*phase == Phase::Greeting, "an unexpected greeting");
+                        *phase = Phase::Open;
+                    }
+                    Text::Aside => {}
+                },
+                frame::PING => {
+                    net::send(&*socket, &frame::pong(payload), SendFlags::NOSIGNAL)
+                        .context("sending a pong")?;
+                }
+                frame::PONG => {}
+                frame::CLOSE => bail!("the server closed: {}", closing(payload)),
+                _ => bail!("a frame with opcode {opcode}"),
+            }
+            Ok(())
+        })?;
+        Ok(deliveries)
+    }
+}
+
+fn closing(payload: &[u8]) -> String {
+    match payload {
+        [a, b, reason @ ..] => format!("{} {}", u16::from_be_bytes([*a, *b]), frame::shown(reason)),
+        _ => "without a code".to_owned(),
+    }
+}
+
+/// `None` while the kernel's choice has ports enough.
+fn source(index: usize) -> Result<Option<Ipv4Addr>> {
+    Ok(match u8::try_from(index / PER_SOURCE)? {
+        0 => None,
+        number => Some(Ipv4Addr::new(127, 0, 0, number.checked_add(1).context("too many connections")?)),
+    })
+}
+
+/// A connected socket that does not block, and that leaves no port behind when it is closed.
+fn dial(server: SocketAddrV4, source: Option<Ipv4Addr>) -> Result<OwnedFd> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
+    net::sockopt::set_tcp_nodelay(&socket, true)?;
+    if let Some(source) = source {
+        net::bind(&socket, &SocketAddrV4::new(source, 0)).with_context(|| format!("binding {source}"))?;
+    }
+    match net::connect(&socket, &server) {
+        Ok(()) => return Ok(socket),
+        Err(Errno::INPROGRESS) => {}
+        Err(error) => return Err(error).context("connect"),
+    }
+    let ready = poll(&mut [PollFd::new(&socket, PollFlags::OUT)], Some(&CONNECT_LIMIT))?;
+    ensure!(ready == 1, "the server did not accept within {} s", CONNECT_LIMIT.tv_sec);
+    net::sockopt::socket_error(&socket)?.context("connect")?;
+    Ok(socket)
+}
+
+/// When something was last seen to move.
+#[derive(Debug)]
+struct Progress {
+    last: u64,
+    at: Instant,
+}
+
+impl Progress {
+    fn new(value: u64) -> Self {
+        Self { last: value, at: Instant::now() }
+    }
+
+    fn stalled(&mut self, value: u64) -> bool {
+        if value != self.last {
+            *self = Self::new(value);
+        }
+        self.at.elapsed() > STALL_LIMIT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn source_addresses_change_before_ports_run_out() {
+        assert_eq!(source(19_999).unwrap(), None);
+        assert_eq!(source(20_000).unwrap(), Some(Ipv4Addr::new(127, 0, 0, 2)));
+        assert_eq!(source(60_000).unwrap(), Some(Ipv4Addr::new(127, 0, 0, 4)));
+    }
+
+    #[test]
+    fn a_wait_ends_only_without_progress() {
+        let mut progress = Progress::new(0);
+        assert!(!progress.stalled(0));
+        progress.at = Instant::now().checked_sub(STALL_LIMIT * 2).unwrap();
+        assert!(!progress.stalled(1), "it moved");
+        progress.at = Instant::now().checked_sub(STALL_LIMIT * 2).unwrap();
+        assert!(progress.stalled(1));
+    }
+}

@@ -1,0 +1,120 @@
+//! The seam of rooms' records.
+
+use std::sync::Arc;
+
+use moorline_proto::id::{PublishId, RoomName};
+use moorline_proto::message::Message;
+use moorline_proto::position::{Offset, Position};
+use moorline_proto::record::{Except, Record};
+use moorline_proto::resume::RoomState;
+use moorline_proto::time::Timestamp;
+
+/// What makes a publish idempotent: its id, within the one who sent it (and the room).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PublishKey {
+    /// Who publishes: a session, a user or a key, told apart by a prefix that the caller chooses.
+    pub sender: Arc<str>,
+    /// The id it gave.
+    pub id: PublishId,
+}
+
+/// A record before the log gave it its place.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// What is published.
+    pub message: Message,
+    /// Who it is not for.
+    pub except: Option<Arc<Except>>,
+    /// What makes it idempotent.
+    pub key: Option<PublishKey>,
+}
+
+/// What an append did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// The record has its place; before it, the room's head was `after`.
+    New {
+        /// The head before.
+        after: Offset,
+        /// The record as it is kept.
+        record: Record,
+    },
+    /// The same message was published under this key before, at this position.
+    Duplicate(Position),
+}
+
+/// Why an append was refused. Nothing was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The publish id stands for another message. The sender's fault.
+    #[error("the publish id was used for another message")]
+    Conflict,
+    /// There is no room for more publish ids until some are five minutes old. Retry later.
+    #[error("no room to remember more publish ids")]
+    TooManyIds,
+    /// The room has used up its numbers (2^53). Never seen.
+    #[error("the room has no numbers left")]
+    OffsetsExhausted,
+}
+
+/// How much one read returns. At least one record, where there is one.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadLimit {
+    /// At most this many records.
+    pub records: usize,
+    /// No further record once this many bytes are reached ([`Record::cost_bytes`]).
+    pub bytes: usize,
+}
+
+/// What a log holds, for statistics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogStats {
+    /// Rooms with an entry.
+    pub rooms: usize,
+    /// Records kept.
+    pub records: usize,
+    /// What they cost ([`Record::cost_bytes`]).
+    pub bytes: usize,
+}
+
+/// Rooms' records: synchronous, with one owner. [`LocalBroker`](crate::LocalBroker) makes a broker of any.
+///
+/// The contract, which [`conformance::log`](crate::conformance::log()) checks:
+/// - A log has one epoch at a time. Offsets of a room rise and are never given twice in one epoch: one position means one
+///   message, for everyone and for ever, also after the room's records expired and its entry was forgotten.
+/// - A room without an entry has head 0 and cut 0. The first record of a forgotten room gets a number beyond all its
+///   former ones; `after` is then 0, and the cut stays 0 until a record after it is gone: who joined before it, at
+///   position 0, had nothing to miss.
+/// - A room that nobody holds is forgotten once it has no records: at the latest by the next [`Log::expire`].
+/// - A held room's head is never forgotten.
+/// - The records read after an offset are all that are kept, without a hole: the log cuts from the old end alone. A room's
+///   newest record outlives every bound on its room but age; the record appended last outlives every bound but age.
+/// - A publish id is known for its whole time, whatever became of its record, and free again after it.
+pub trait Log: Send + 'static {
+    /// What is known of a room.
+    fn state(&self, room: &RoomName) -> RoomState;
+
+    /// Gives a draft its place, or finds it by its key. Cuts what retention no longer covers.
+    ///
+    /// # Errors
+    /// Says why nothing was kept.
+    fn append(&mut self, room: &RoomName, draft: Draft, now: Timestamp) -> Result<Appended, AppendError>;
+
+    /// The kept records after an offset, in order, up to the limit.
+    fn read(&self, room: &RoomName, after: Offset, limit: ReadLimit) -> Vec<Record>;
+
+    /// Removes a room's records; its head stays, and becomes its cut.
+    fn clear(&mut self, room: &RoomName);
+
+    /// Drops what is too old: records, publish ids, entries of rooms that nobody holds. Bounded work per call.
+    fn expire(&mut self, now: Timestamp);
+
+    /// Somebody refers to the room: its head must not be forgotten. Counted.
+    fn hold(&mut self, room: &RoomName);
+
+    /// The opposite of one [`Log::hold`].
+    fn release(&mut self, room: &RoomName);
+
+    /// What it holds.
+    fn stats(&self) -> LogStats;
+}

@@ -1,0 +1,170 @@
+//! What a broker announces, and its encoding: built once, shared by every member.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::id::RoomName;
+use crate::message::Message;
+use crate::position::{Epoch, Offset, Position};
+use crate::record::{Except, Record};
+use crate::time::Timestamp;
+
+/// Consecutive records of one room. Whoever made it vouches that nothing of the room lies between `after` and the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The room.
+    pub room: RoomName,
+    /// The log's history.
+    pub epoch: Epoch,
+    /// The offset before the first record.
+    pub after: Offset,
+    /// In order, never empty.
+    pub records: Vec<Record>,
+}
+
+impl Batch {
+    /// The offset of its last record.
+    #[must_use]
+    pub fn last(&self) -> Offset {
+        self.records.last().map_or(self.after, |record| record.offset)
+    }
+}
+
+/// A publication that is not stored: for who is connected and up to date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ephemeral {
+    /// The room.
+    pub room: RoomName,
+    /// Who it is not for.
+    pub except: Option<Arc<Except>>,
+    /// When it was published.
+    pub timestamp: Timestamp,
+    /// What was published.
+    pub message: Message,
+}
+
+/// How frames are laid out on the transport; the core knows only their payloads. Each function appends to `out`.
+#[derive(Clone, Copy, Debug)]
+pub struct Framing {
+    /// What stands before a text payload of that many bytes.
+    pub text_header: fn(out: &mut Vec<u8>, payload_bytes: usize),
+    /// A whole ping of the transport's, without a payload.
+    pub ping: fn(out: &mut Vec<u8>),
+    /// A whole pong of the transport's.
+    pub pong: fn(out: &mut Vec<u8>, payload: &[u8]),
+    /// A whole close frame.
+    pub close: fn(out: &mut Vec<u8>, code: u16, reason: &str),
+}
+
+impl Framing {
+    /// Appends a whole text frame.
+    pub fn text(&self, out: &mut Vec<u8>, payload: &[u8]) {
+        (self.text_header)(out, payload.len());
+        out.extend_from_slice(payload);
+    }
+}
+
+/// A batch with its records as complete frames, one behind the other.
+#[derive(Clone, Debug)]
+pub struct EncodedBatch {
+    /// What was encoded.
+    pub batch: Batch,
+    /// All frames.
+    pub wire: Bytes,
+    /// Where each record's frame ends in `wire`.
+    pub ends: Vec<usize>,
+}
+
+impl EncodedBatch {
+    /// Encodes every record once.
+    #[must_use]
+    pub fn new(batch: Batch, framing: &Framing) -> Self {
+        let mut wire =
+            Vec::with_capacity(batch.records.iter().map(|r| r.message.as_bytes().len() + 160).sum());
+        let ends = batch
+            .records
+            .iter()
+            .map(|record| {
+                let envelope = record.message.envelope(&batch.room, Some(record.offset), record.timestamp);
+                framing.text(&mut wire, &envelope);
+                wire.len()
+            })
+            .collect();
+        Self { batch, wire: wire.into(), ends }
+    }
+
+    /// Batches of one room that follow each other, as one; none where there are none or a gap lies between them.
+    #[must_use]
+    pub fn joined(parts: &[Arc<Self>]) -> Option<Self> {
+        let first = parts.first()?;
+        let mut batch = Batch { records: Vec::new(), ..first.batch.clone() };
+        let mut wire = Vec::with_capacity(parts.iter().map(|part| part.wire.len()).sum());
+        let mut ends = Vec::new();
+        for part in parts {
+            if part.batch.epoch != batch.epoch || part.batch.after != batch.last() {
+                return None;
+            }
+            ends.extend(part.ends.iter().map(|end| wire.len() + end));
+            wire.extend_from_slice(&part.wire);
+            batch.records.extend_from_slice(&part.batch.records);
+        }
+        Some(Self { batch, wire: wire.into(), ends })
+    }
+
+    /// The frame of the record at `index`.
+    #[must_use]
+    pub fn frame(&self, index: usize) -> &[u8] {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.wire[start..self.ends[index]]
+    }
+}
+
+/// An ephemeral publication as a complete frame.
+#[derive(Clone, Debug)]
+pub struct EncodedEphemeral {
+    /// What was encoded.
+    pub ephemeral: Ephemeral,
+    /// Its frame.
+    pub wire: Bytes,
+}
+
+impl EncodedEphemeral {
+    /// Encodes it once.
+    #[must_use]
+    pub fn new(ephemeral: Ephemeral, framing: &Framing) -> Self {
+        let mut wire = Vec::new();
+        framing.text(&mut wire, &ephemeral.message.envelope(&ephemeral.room, None, ephemeral.timestamp));
+        Self { ephemeral, wire: wire.into() }
+    }
+}
+
+/// Where a page of a room's log was read, and what lay there.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// What the log knew of the room when it was read.
+    pub state: crate::resume::RoomState,
+    /// Where reading began.
+    pub after: Offset,
+    /// The records after it, in order, as many as the limit allowed; nothing lies between them.
+    pub records: Vec<Record>,
+}
+
+impl Page {
+    /// Whether nothing lies behind its last record.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        self.records.last().is_none_or(|record| record.offset >= self.state.head)
+    }
+
+    /// Where a reader stands after it.
+    #[must_use]
+    pub fn end(&self) -> Position {
+        let offset = if self.is_last() {
+            self.state.head.max(self.after)
+        } else {
+            self.records.last().map_or(self.after, |record| record.offset)
+        };
+        Position { epoch: self.state.epoch, offset }
+    }
+}

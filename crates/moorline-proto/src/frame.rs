@@ -1,0 +1,396 @@
+//! The frames of the protocol (spec/protocol.md, sections 3 and 4), as the machines see them.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::error::Rejection;
+use crate::id::{PublishId, RoomName, SessionId, UserId};
+use crate::message::Message;
+use crate::position::{Epoch, Offset, Position};
+use crate::record::Except;
+use crate::resume::{ResetReason, Since};
+use crate::token::ResumeToken;
+
+/// What a client gave as `ref`, as it stood: a string or an integer.
+#[derive(Clone, Debug)]
+pub struct Ref(pub Arc<RawValue>);
+
+impl Serialize for Ref {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+/// A client's frame with its `ref`.
+#[derive(Clone, Debug)]
+pub struct Inbound {
+    /// Where the client wants an answer.
+    pub reference: Option<Ref>,
+    /// The frame, or why it is none.
+    pub frame: Result<ClientFrame, Rejection>,
+}
+
+/// What a client can say.
+#[derive(Clone, Debug)]
+pub enum ClientFrame {
+    /// Name or resume a session.
+    Hello(Box<Hello>),
+    /// Become a member.
+    Join {
+        /// Of this room.
+        room: RoomName,
+        /// Reading from here.
+        since: Since,
+    },
+    /// Cease to be a member.
+    Leave {
+        /// Of this room.
+        room: RoomName,
+    },
+    /// Append a message.
+    Publish(Box<Publish>),
+    /// Everything up to here has been processed.
+    Ack {
+        /// In this room; none for the URL's.
+        room: Option<RoomName>,
+        /// Of this epoch; none for the current one.
+        epoch: Option<Epoch>,
+        /// Up to here.
+        offset: Offset,
+    },
+    /// Replay on the open connection.
+    Reconnect {
+        /// In this room; none for the URL's.
+        room: Option<RoomName>,
+        /// What lies after this; none for what was not acknowledged.
+        last: Option<Offset>,
+    },
+    /// Who is there.
+    Presence {
+        /// In this room.
+        room: RoomName,
+    },
+    /// Answer me.
+    Ping,
+    /// The bare text `ping`.
+    TextPing,
+    /// A sign of life, which may acknowledge.
+    Pong {
+        /// Acknowledged positions.
+        positions: Vec<(RoomName, Position)>,
+    },
+    /// A sign of life.
+    HeartbeatResponse,
+    /// A fresh token.
+    Auth,
+    /// The application's own.
+    Application {
+        /// Its type.
+        kind: String,
+    },
+}
+
+/// The first frame.
+#[derive(Clone, Debug, Default)]
+pub struct Hello {
+    /// Whether a token came with it. The text itself is not kept where nothing can check it.
+    pub has_token: bool,
+    /// The session asked for.
+    pub session: Option<SessionId>,
+    /// What proves that it is the client's.
+    pub resume_token: Option<ResumeToken>,
+    /// Where the client stands.
+    pub positions: Vec<(RoomName, Position)>,
+    /// The application's metadata as JSON text.
+    pub metadata: Option<String>,
+}
+
+/// Where a publish goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// To one room, own rooms included.
+    Room(RoomName),
+    /// To several sessions, each in its own room.
+    Sessions(Vec<SessionId>),
+}
+
+impl Target {
+    /// How many sessions one publish may name: each is a publish of its own.
+    pub const MAX_SESSIONS: usize = 100;
+}
+
+/// A publish, from a client or over HTTP.
+#[derive(Clone, Debug)]
+pub struct Publish {
+    /// Where to.
+    pub to: Target,
+    /// What.
+    pub message: Message,
+    /// Who it is not for.
+    pub except: Option<Arc<Except>>,
+    /// What makes it idempotent.
+    pub id: Option<PublishId>,
+    /// Not to be stored.
+    pub ephemeral: bool,
+    /// What the answer waits for: `memory`, `disk` or `broker`.
+    pub durability: Option<Durability>,
+}
+
+/// How safely a record is kept before its sender is answered, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// Survives a dropped socket.
+    Memory,
+    /// Survives the process and a power cut.
+    Disk,
+    /// Survives the node.
+    Broker,
+}
+
+/// What the server says on its own account. Records have their own encoding ([`crate::batch`]).
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ServerFrame {
+    /// The first frame of a connection.
+    ConnectionEstablished {
+        /// The session's id.
+        session: SessionId,
+        /// What resumes it.
+        resume_token: String,
+        /// Whether it went on.
+        resumed: bool,
+        /// Where its rooms stand.
+        rooms: RoomsEstablished,
+        /// How often the server pings.
+        heartbeat_ms: u64,
+    },
+    /// The answer to a frame with a `ref`.
+    Reply(Reply),
+    /// A refusal of a frame without one.
+    Error {
+        /// For programs.
+        code: &'static str,
+        /// For people.
+        message: String,
+    },
+    /// The answer to `ping`.
+    Pong,
+    /// Membership began.
+    Joined {
+        /// Of this room.
+        room: RoomName,
+        /// Reading from here.
+        #[serde(flatten)]
+        position: Position,
+    },
+    /// Membership ended.
+    Left {
+        /// Of this room.
+        room: RoomName,
+        /// Why.
+        reason: LeftReason,
+    },
+    /// Who is there.
+    Presence(Presence),
+    /// Something is lost.
+    Reset {
+        /// In this room.
+        room: RoomName,
+        /// Why.
+        reason: ResetReason,
+        /// The epoch from now on.
+        epoch: Epoch,
+        /// After this; null where the old number means nothing.
+        from: Option<Offset>,
+        /// Up to and including this.
+        to: Offset,
+    },
+    /// Progress without anything for the client.
+    Position {
+        /// In this room.
+        room: RoomName,
+        /// Up to here.
+        #[serde(flatten)]
+        position: Position,
+    },
+    /// A close follows, and the client should come back.
+    Closing {
+        /// When.
+        reconnect_in_ms: u64,
+        /// Why.
+        reason: &'static str,
+    },
+}
+
+/// The rooms in `connection_established`, in a JSON object in their order.
+#[derive(Clone, Debug, Default)]
+pub struct RoomsEstablished(pub Vec<(RoomName, RoomEstablished)>);
+
+impl Serialize for RoomsEstablished {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(room, established)| (room, established)))
+    }
+}
+
+/// One room in `connection_established`.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct RoomEstablished {
+    /// Where the replay ends.
+    #[serde(flatten)]
+    pub position: Position,
+    /// How many messages it holds for this session.
+    pub replayed: u64,
+}
+
+/// Why a membership ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeftReason {
+    /// The client asked.
+    Left,
+    /// The application did it.
+    Removed,
+}
+
+/// The connected members of a room.
+#[derive(Clone, Debug, Serialize)]
+pub struct Presence {
+    /// The room.
+    pub room: RoomName,
+    /// How many there are.
+    pub count: usize,
+    /// They, sorted by id, as far as the bound allows.
+    pub sessions: Vec<PresentSession>,
+}
+
+impl Presence {
+    /// How many sessions one answer lists.
+    pub const MAX_LISTED: usize = 1_000;
+}
+
+/// One connected member.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct PresentSession {
+    /// Its session.
+    pub session: SessionId,
+    /// Its user.
+    pub user: Option<UserId>,
+}
+
+/// An answer with its `ref`.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Which frame it answers.
+    pub reference: Ref,
+    /// What it carries.
+    pub outcome: Result<Answer, Rejection>,
+}
+
+impl Serialize for Reply {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Good<'a> {
+            r#ref: &'a Ref,
+            ok: bool,
+            #[serde(flatten)]
+            answer: &'a Answer,
+        }
+        #[derive(Serialize)]
+        struct Bad<'a> {
+            r#ref: &'a Ref,
+            ok: bool,
+            error: ErrorBody<'a>,
+        }
+        match &self.outcome {
+            Ok(answer) => Good { r#ref: &self.reference, ok: true, answer }.serialize(serializer),
+            Err(rejection) => Bad { r#ref: &self.reference, ok: false, error: ErrorBody::from(rejection) }
+                .serialize(serializer),
+        }
+    }
+}
+
+/// A refusal inside an answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct ErrorBody<'a> {
+    code: &'static str,
+    message: &'a str,
+}
+
+impl<'a> From<&'a Rejection> for ErrorBody<'a> {
+    fn from(rejection: &'a Rejection) -> Self {
+        Self { code: rejection.code.as_str(), message: &rejection.message }
+    }
+}
+
+/// What a successful reply carries.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// Nothing more.
+    Done {},
+    /// A room left.
+    Room {
+        /// Which.
+        room: RoomName,
+    },
+    /// A room and a position in it.
+    At {
+        /// Which.
+        room: RoomName,
+        /// Where.
+        #[serde(flatten)]
+        position: Position,
+    },
+    /// An acknowledged offset.
+    Acked {
+        /// Which room.
+        room: RoomName,
+        /// How far.
+        message_id: Offset,
+    },
+    /// A publish to one room.
+    Published(PublishAnswer),
+    /// A publish to several sessions.
+    Several {
+        /// One each, in order.
+        results: Vec<PublishOutcome>,
+    },
+    /// Who is there.
+    Presence(Presence),
+}
+
+/// What became of one publish.
+#[derive(Clone, Debug, Serialize)]
+pub struct PublishAnswer {
+    /// The room.
+    pub room: RoomName,
+    /// Where the record stands; absent for an ephemeral one.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+    /// Connected members that it is for.
+    pub reached: u64,
+    /// Absent members that it is kept for.
+    pub queued: u64,
+    /// How safely it is kept; absent for an ephemeral one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
+    /// Whether it stood there before, under the same id.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub duplicate: bool,
+}
+
+/// What became of one of several publishes.
+#[derive(Clone, Debug)]
+pub struct PublishOutcome(pub Result<PublishAnswer, Rejection>);
+
+impl Serialize for PublishOutcome {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Ok(answer) => answer.serialize(serializer),
+            Err(rejection) => serializer.collect_map([("error", ErrorBody::from(rejection))]),
+        }
+    }
+}

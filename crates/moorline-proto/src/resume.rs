@@ -1,0 +1,160 @@
+//! The resume rule: a reader's position against what the log still knows. Decides between replay and reset, and
+//! nothing else does.
+
+use crate::id::RoomName;
+use crate::position::{Epoch, Offset, Position};
+
+/// What a log knows of a room at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoomState {
+    /// The log's history.
+    pub epoch: Epoch,
+    /// The newest record; 0 for a room without any so far.
+    pub head: Offset,
+    /// Everything up to and including it is gone.
+    pub cut: Offset,
+    /// How much of `cut` the application cleared.
+    pub cleared: Offset,
+    /// The history before this one and the last of its records that were kept, where the log remembers that.
+    pub former: Option<Position>,
+}
+
+impl RoomState {
+    /// The position at the head.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        Position { epoch: self.epoch, offset: self.head }
+    }
+}
+
+/// Why records are lost to a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResetReason {
+    /// A bound removed them.
+    Retention,
+    /// The application removed them.
+    Cleared,
+    /// The position belongs to another history.
+    Epoch,
+    /// The room never had that position.
+    Ahead,
+    /// The session that the position belonged to is gone.
+    Expired,
+}
+
+/// How a reader goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// With what lies after this offset; nothing is lost.
+    Continue(Offset),
+    /// What lies after `from` up to and including `to` is lost; then with what lies after `to`.
+    Reset {
+        /// Why.
+        reason: ResetReason,
+        /// Where the reader stood; none where its number means nothing here.
+        from: Option<Offset>,
+        /// Where it stands now.
+        to: Offset,
+    },
+}
+
+/// A question about a room on behalf of one reader.
+#[derive(Clone, Debug)]
+pub struct SurveyRequest {
+    /// The room.
+    pub room: RoomName,
+    /// From where it reads.
+    pub since: Since,
+}
+
+/// From where a reader reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// Only what comes.
+    Now,
+    /// Everything that is kept.
+    Start,
+    /// What lies after this.
+    Position(Position),
+}
+
+impl Since {
+    /// Decides how a reader goes on in a room in this state.
+    #[must_use]
+    pub fn resume(self, state: &RoomState) -> Resume {
+        match self {
+            Self::Now => Resume::Continue(state.head),
+            Self::Start => Resume::Continue(state.cut),
+            Self::Position(asked) => resume(asked, state),
+        }
+    }
+}
+
+/// The answer, all of it at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Survey {
+    /// What the log knows of the room.
+    pub state: RoomState,
+    /// How the reader goes on.
+    pub resume: Resume,
+    /// How many kept records behind that are for this reader.
+    pub deliverable: u64,
+}
+
+/// Decides how a reader that stands at `asked` goes on in a room in this state.
+#[must_use]
+pub fn resume(asked: Position, state: &RoomState) -> Resume {
+    let known = asked.epoch == state.epoch
+        || state.former.is_some_and(|former| former.epoch == asked.epoch && asked.offset <= former.offset);
+    if !known {
+        return Resume::Reset { reason: ResetReason::Epoch, from: None, to: state.cut };
+    }
+    if asked.offset > state.head {
+        return Resume::Reset { reason: ResetReason::Ahead, from: None, to: state.cut };
+    }
+    if asked.offset < state.cut {
+        let reason = if state.cut == state.cleared { ResetReason::Cleared } else { ResetReason::Retention };
+        return Resume::Reset { reason, from: Some(asked.offset), to: state.cut };
+    }
+    Resume::Continue(asked.offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rule_as_a_table() {
+        let state = RoomState {
+            epoch: Epoch(2),
+            head: Offset(20),
+            cut: Offset(10),
+            cleared: Offset(0),
+            former: Some(Position { epoch: Epoch(1), offset: Offset(15) }),
+        };
+        let reset =
+            |reason, from: Option<u64>| Resume::Reset { reason, from: from.map(Offset), to: Offset(10) };
+        for (epoch, offset, expected) in [
+            (2, 20, Resume::Continue(Offset(20))),
+            (2, 10, Resume::Continue(Offset(10))),
+            (2, 9, reset(ResetReason::Retention, Some(9))),
+            (2, 21, reset(ResetReason::Ahead, None)),
+            (1, 15, Resume::Continue(Offset(15))),
+            (1, 9, reset(ResetReason::Retention, Some(9))),
+            (1, 16, reset(ResetReason::Epoch, None)),
+            (3, 12, reset(ResetReason::Epoch, None)),
+        ] {
+            let asked = Position { epoch: Epoch(epoch), offset: Offset(offset) };
+            assert_eq!(resume(asked, &state), expected, "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_application_removed_is_said_to_be_cleared() {
+        let state = RoomState { cut: Offset(5), cleared: Offset(5), head: Offset(5), ..RoomState::default() };
+        let asked = Position { epoch: Epoch(0), offset: Offset(3) };
+        let expected = Resume::Reset { reason: ResetReason::Cleared, from: Some(Offset(3)), to: Offset(5) };
+        assert_eq!(resume(asked, &state), expected);
+    }
+}

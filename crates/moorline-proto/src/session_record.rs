@@ -1,0 +1,36 @@
+//! What is kept of a session so that it survives its connection: small and durable. Its messages are in the rooms.
+
+use crate::id::{RoomName, SessionId, UserId};
+use crate::position::Position;
+use crate::time::Timestamp;
+use crate::token::TokenPair;
+
+/// How far a session has acknowledged a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The room.
+    pub room: RoomName,
+    /// Everything up to it has been processed.
+    pub acked: Position,
+}
+
+/// A session as a store keeps it.
+#[derive(Clone, Debug)]
+pub struct SessionRecord {
+    /// Its id.
+    pub id: SessionId,
+    /// Its user.
+    pub user: Option<UserId>,
+    /// What resumes it.
+    pub tokens: TokenPair,
+    /// The application's own metadata: a JSON object as text; none for an empty one.
+    pub metadata: Option<Box<str>>,
+    /// When its current, or last, connection began.
+    pub connected_at: Timestamp,
+    /// Since when it is away; none while it is connected.
+    pub disconnected_at: Option<Timestamp>,
+    /// How many times it was resumed.
+    pub reconnections: u32,
+    /// Its rooms.
+    pub rooms: Vec<Mark>,
+}

@@ -1,0 +1,294 @@
+//! Readers of the log: who joined, came back, was slow or asked again. One page at a time, until they are live.
+
+use super::room::Standing;
+use super::session::Session;
+use super::{Join, Output, PageReader, Peer, RoomKey, SessionKey, Shard, Surveyor, Turn, number};
+use crate::batch::{Batch, EncodedBatch, Page};
+use crate::error::Rejection;
+use crate::frame::{Answer, Reply, ServerFrame};
+use crate::id::RoomName;
+use crate::judge::{Judgement, judge};
+use crate::position::Position;
+use crate::resume::{Resume, RoomState, Survey, resume};
+use crate::shard::establish::reset;
+use crate::time::Now;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Shard {
+    /// How long a room whose log could not be read waits before it is read again.
+    const RETRY: Duration = Duration::from_secs(1);
+
+    pub(super) fn surveyed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        surveyor: Surveyor,
+        surveys: Result<Vec<Survey>, Rejection>,
+    ) {
+        match surveyor {
+            Surveyor::Establish(connection) => self.attach(turn, connection, surveys),
+            Surveyor::Join(join) => self.joined(turn, *join, surveys),
+        }
+    }
+
+    /// It is known where a joining member begins.
+    fn joined(&mut self, turn: &mut Turn<'_>, join: Join, surveys: Result<Vec<Survey>, Rejection>) {
+        let Join { session: key, room, ticket, is_new, reference } = join;
+        let still_here = self.sessions.get(key.0 as usize).and_then(|session| session.membership(room));
+        if still_here.is_none_or(|membership| membership.ticket != ticket) {
+            return;
+        }
+        let survey = match surveys.map(|surveys| surveys.first().copied()) {
+            Ok(Some(survey)) => survey,
+            Ok(None) => return,
+            Err(rejection) => {
+                if is_new {
+                    self.exit(key, room);
+                }
+                return self.answer(turn, key, reference, Err(rejection));
+            }
+        };
+        let name = self.room(room).name.clone();
+        let state = survey.state.position();
+        let (start, lost) = match survey.resume {
+            Resume::Continue(offset) => (Position { offset, ..state }, None),
+            Resume::Reset { reason, from, to } => {
+                let to = Position { offset: to, ..state };
+                (to, Some(reset(&name, reason, to, from)))
+            }
+        };
+        self.enter(key, room, start);
+        if let Some(membership) = self.session_mut(key).membership_mut(room) {
+            if is_new {
+                membership.acked = start.offset;
+            }
+            membership.sent = membership.sent.max(start.offset);
+        }
+        if let Some(reference) = reference {
+            let outcome = Ok(Answer::At { room: name.clone(), position: start });
+            self.send_frame(turn, key, &ServerFrame::Reply(Reply { reference, outcome }));
+        }
+        self.send_frame(turn, key, &ServerFrame::Joined { room: name, position: start });
+        if let Some(lost) = lost {
+            self.send_frame(turn, key, &lost);
+        }
+        self.save(key, None);
+        self.advance(key);
+    }
+
+    /// Lets a session's readers go on: those that stand where the shard stands become live, the first other one gets a
+    /// page. Does nothing while a page is on its way or the socket is full.
+    pub(super) fn advance(&mut self, key: SessionKey) {
+        let mut index = 0;
+        while self.can_read(key) {
+            let Some(membership) = self.session(key).memberships.get(index) else { return };
+            index += 1;
+            let (key_of_room, position) = (membership.room, membership.position());
+            let room = self.room(key_of_room);
+            if membership.standing != Standing::Reading || !room.is_open() {
+                continue;
+            }
+            if position == room.position {
+                self.stand(key, key_of_room, Standing::Live);
+            } else if position.epoch != room.position.epoch || position.offset < room.position.offset {
+                self.read_page(key, key_of_room);
+            }
+            // Who is ahead of the shard waits for what the shard has not been told yet.
+        }
+    }
+
+    fn can_read(&self, key: SessionKey) -> bool {
+        let connected = &self.session(key).connected;
+        connected.as_ref().is_some_and(|c| !c.reading && c.outbox.is_none() && c.greeting.is_none())
+    }
+
+    fn read_page(&mut self, key: SessionKey, room: RoomKey) {
+        let session = self.session_mut(key);
+        let (Some(peer), Some(membership)) = (session.peer(key), session.membership(room)) else { return };
+        let after = membership.position;
+        if let Some(connected) = &mut session.connected {
+            connected.reading = true;
+        }
+        let name = self.room(room).name.clone();
+        self.outputs.push_back(Output::Read { reader: PageReader::Member(peer, room), room: name, after });
+    }
+
+    pub(super) fn page_read(
+        &mut self,
+        turn: &mut Turn<'_>,
+        reader: PageReader,
+        name: &RoomName,
+        page: Result<Page, Rejection>,
+    ) {
+        match reader {
+            PageReader::Member(peer, room) => self.member_page(turn, peer, room, page),
+            PageReader::Room(room) => self.room_page(turn.now, room, name, page),
+        }
+    }
+
+    fn member_page(&mut self, turn: &mut Turn<'_>, peer: Peer, room: RoomKey, page: Result<Page, Rejection>) {
+        let Some(key) = self.resolve(peer) else { return };
+        if let Some(connected) = &mut self.session_mut(key).connected {
+            connected.reading = false;
+        }
+        let page = match page {
+            Ok(page) => page,
+            Err(rejection) => {
+                let code = crate::close::CloseCode::Internal.number();
+                return self.close(turn, key, code, &rejection.message);
+            }
+        };
+        let reading = self.session(key).membership(room).filter(|m| m.standing == Standing::Reading);
+        if let Some(position) =
+            reading.map(super::session::Membership::position).filter(|p| p.offset == page.after)
+        {
+            self.hand_out(turn, key, room, position, &page);
+        }
+        self.advance(key);
+    }
+
+    /// Hands a page to its reader: what is for it, or that something is lost.
+    fn hand_out(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: SessionKey,
+        room: RoomKey,
+        position: Position,
+        page: &Page,
+    ) {
+        let name = self.room(room).name.clone();
+        let epoch = page.state.epoch;
+        match resume(position, &page.state) {
+            Resume::Reset { reason, from, to } => {
+                let to = Position { epoch, offset: to };
+                self.place(key, room, to);
+                self.send_frame(turn, key, &reset(&name, reason, to, from));
+            }
+            Resume::Continue(offset) => {
+                let frames = judge_page(self.session(key), &name, offset, page, &self.config.framing);
+                self.place(key, room, page.end());
+                if let Some(membership) = self.session_mut(key).membership_mut(room) {
+                    membership.sent = membership.sent.max(page.end().offset);
+                    membership.skipped |= frames.is_empty() && page.end().offset > offset;
+                }
+                self.send(turn, key, &frames);
+            }
+        }
+    }
+
+    /// The shard itself missed announcements of a room: what it missed goes to the live members as if announced.
+    fn room_page(&mut self, now: Now, key: RoomKey, name: &RoomName, page: Result<Page, Rejection>) {
+        let Some(room) = self.rooms.get_mut(key.0 as usize).filter(|room| room.name == *name) else { return };
+        room.reading = false;
+        let Ok(page) = page else {
+            self.behind.push(key);
+            self.retry_at = Some(now.instant + Self::RETRY);
+            return;
+        };
+        if page.after != room.position.offset {
+            return self.read_room(key);
+        }
+        if matches!(resume(room.position, &page.state), Resume::Reset { .. }) {
+            return self.demote_all(key, &page.state);
+        }
+        self.room_mut(key).behind = !page.is_last();
+        if page.records.is_empty() {
+            return;
+        }
+        let batch =
+            Batch { room: name.clone(), epoch: page.state.epoch, after: page.after, records: page.records };
+        let encoded = Arc::new(EncodedBatch::new(batch, &self.config.framing));
+        self.room_mut(key).run.insert(0, encoded);
+        self.queue.push_back(key);
+    }
+
+    /// What the live members of a room miss is lost: each is told so by its own reading.
+    fn demote_all(&mut self, key: RoomKey, state: &RoomState) {
+        let (live, before) = (self.room(key).live.clone(), self.room(key).position);
+        self.room_mut(key).position = state.position();
+        for member in live {
+            self.demote(member, key, before);
+            if self.can_read(member) {
+                self.read_page(member, key);
+            }
+        }
+    }
+
+    /// Asks for what the shard missed of a room, unless it already did.
+    pub(super) fn read_room(&mut self, key: RoomKey) {
+        let room = self.room_mut(key);
+        if room.reading || !room.is_open() {
+            return;
+        }
+        room.reading = true;
+        let (name, after) = (room.name.clone(), room.position.offset);
+        self.outputs.push_back(Output::Read { reader: PageReader::Room(key), room: name, after });
+    }
+
+    pub(super) fn announcements_lost(&mut self) {
+        let open: Vec<RoomKey> = self.rooms.iter().map(|(index, _)| RoomKey(number(index))).collect();
+        for key in open {
+            self.read_room(key);
+        }
+    }
+
+    pub(super) fn subscribed(
+        &mut self,
+        now: Now,
+        key: RoomKey,
+        name: &RoomName,
+        state: Result<RoomState, Rejection>,
+    ) {
+        let Some(room) = self.rooms.get(key.0 as usize).filter(|room| room.name == *name && !room.is_open())
+        else {
+            return;
+        };
+        let members: Vec<SessionKey> = room.readers.clone();
+        let Ok(state) = state else {
+            self.behind.push(key);
+            self.retry_at = Some(now.instant + Self::RETRY);
+            return;
+        };
+        if self.opened_at(key, state.position()) {
+            self.read_room(key);
+        }
+        for member in members {
+            self.advance(member);
+        }
+    }
+
+    /// Tries again what could not be read or subscribed to.
+    pub(super) fn retry(&mut self, now: Now) {
+        if self.retry_at.is_none_or(|at| at > now.instant) {
+            return;
+        }
+        self.retry_at = None;
+        for key in std::mem::take(&mut self.behind) {
+            match self.rooms.get(key.0 as usize) {
+                Some(room) if room.is_open() => self.read_room(key),
+                Some(room) => self.outputs.push_back(Output::Subscribe(key, room.name.clone())),
+                None => {}
+            }
+        }
+    }
+}
+
+/// The frames of a page that are for a session that has everything up to `position`.
+fn judge_page(
+    session: &Session,
+    name: &RoomName,
+    mut position: crate::position::Offset,
+    page: &Page,
+    framing: &crate::batch::Framing,
+) -> Vec<u8> {
+    let mut frames = Vec::new();
+    let mut after = page.after;
+    for record in &page.records {
+        if judge(position, after, record, session.reader()) == Judgement::Deliver {
+            framing.text(&mut frames, &record.message.envelope(name, Some(record.offset), record.timestamp));
+        }
+        position = position.max(record.offset);
+        after = record.offset;
+    }
+    frames
+}

@@ -1,0 +1,93 @@
+//! What the application does to sessions: the HTTP interface and the library call these. Each is idempotent.
+
+use super::{Host, SessionKey, Shard, Turn};
+use crate::close::CloseCode;
+use crate::error::{ErrorCode, Rejection};
+use crate::frame::{LeftReason, ServerFrame};
+use crate::id::{RoomName, SessionId, UserId};
+use crate::metadata;
+use crate::resume::Since;
+use crate::time::Now;
+use std::sync::Arc;
+
+impl Shard {
+    /// Ends a session; its connection is closed with 4002. False where there is none.
+    pub fn disconnect(&mut self, now: Now, id: &SessionId, host: &mut dyn Host) -> bool {
+        let turn = &mut Turn { now, host };
+        let Some(&key) = self.by_id.get(id) else { return false };
+        if self.session(key).connected.is_some() {
+            self.close(turn, key, CloseCode::Disconnected.number(), "disconnected by the application");
+        }
+        self.end(turn, key);
+        true
+    }
+
+    /// Ends every session of a user here. Returns how many there were.
+    pub fn disconnect_user(&mut self, now: Now, user: &UserId, host: &mut dyn Host) -> usize {
+        let keys = self.users.get(user).cloned().unwrap_or_default();
+        let ids: Vec<SessionId> = keys.iter().map(|&key| self.session(key).id().clone()).collect();
+        ids.iter().filter(|id| self.disconnect(now, id, host)).count()
+    }
+
+    /// Ends a session if it is absent, because its user has too many of those.
+    pub fn expire(&mut self, now: Now, id: &SessionId, host: &mut dyn Host) {
+        let turn = &mut Turn { now, host };
+        if let Some(&key) = self.by_id.get(id)
+            && self.session(key).connected.is_none()
+        {
+            self.end(turn, key);
+        }
+    }
+
+    /// Makes a session a member of a room from now on; the client is told by `joined`.
+    ///
+    /// # Errors
+    /// `not_found` without such a session, `too_many_rooms`.
+    pub fn add_to_room(&mut self, id: &SessionId, room: &RoomName) -> Result<(), Rejection> {
+        let key = self.key_of(id)?;
+        let is_member =
+            self.by_name.get(room).is_some_and(|&room| self.session(key).membership(room).is_some());
+        if is_member { Ok(()) } else { self.join(key, room, Since::Now, None) }
+    }
+
+    /// Ends a session's membership; the client is told by `left`.
+    ///
+    /// # Errors
+    /// `not_found` without such a session.
+    pub fn remove_from_room(
+        &mut self,
+        now: Now,
+        id: &SessionId,
+        room: &RoomName,
+        host: &mut dyn Host,
+    ) -> Result<(), Rejection> {
+        let turn = &mut Turn { now, host };
+        let key = self.key_of(id)?;
+        let left = self.by_name.get(room).copied().is_some_and(|room| self.exit(key, room));
+        if left {
+            let frame = ServerFrame::Left { room: room.clone(), reason: LeftReason::Removed };
+            self.send_frame(turn, key, &frame);
+            self.save(key, None);
+        }
+        Ok(())
+    }
+
+    /// Merges into a session's metadata (RFC 7396).
+    ///
+    /// # Errors
+    /// `not_found` without such a session, `metadata_invalid`.
+    pub fn update_metadata(&mut self, id: &SessionId, patch: &str) -> Result<(), Rejection> {
+        let key = self.key_of(id)?;
+        let max = self.config.metadata_max_bytes;
+        let session = self.session_mut(key);
+        let merged = metadata::merge(session.record.metadata.as_deref(), patch, max)?;
+        Arc::make_mut(&mut session.record).metadata = merged;
+        self.save(key, None);
+        Ok(())
+    }
+
+    fn key_of(&self, id: &SessionId) -> Result<SessionKey, Rejection> {
+        let key = self.by_id.get(id).copied();
+        key.ok_or_else(|| Rejection::new(ErrorCode::NotFound, "there is no such session"))
+    }
+}

@@ -1,0 +1,516 @@
+//! From a connection that wants a session to a session that has a connection (spec/protocol.md, section 2).
+//!
+//! Load (where an id was asked for that is not here) → claim (where the session is not here) → survey of the rooms →
+//! attach, which decides → save → greeting. Each arrow waits for its answer; nothing is changed before attach.
+
+use std::sync::Arc;
+
+use super::room::Standing;
+use super::session::{Connected, Greeting, Session};
+use super::{ConnectionId, Event, Output, Peer, RoomKey, SessionKey, Shard, Surveyor, Turn, number};
+use crate::close::CloseCode;
+use crate::error::Rejection;
+use crate::frame::{Answer, Ref, Reply, RoomEstablished, RoomsEstablished, ServerFrame};
+use crate::heartbeat::Heartbeat;
+use crate::id::{Owner, RoomName, SessionId, UserId};
+use crate::metadata;
+use crate::position::{Epoch, Offset, Position};
+use crate::resume::{ResetReason, Resume, Since, Survey, SurveyRequest};
+use crate::session_record::{Mark, SessionRecord};
+use crate::time::Now;
+use crate::token::{ResumeToken, TokenPair};
+
+/// What a connection brings when its handshake is over.
+#[derive(Debug)]
+pub struct Claim {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Whom it is authenticated as.
+    pub user: Option<UserId>,
+    /// The session it asks for.
+    pub asked: Option<SessionId>,
+    /// Whether it may have that id where it is free.
+    pub may_choose: bool,
+    /// What proves that the session is its own.
+    pub resume_token: Option<ResumeToken>,
+    /// Where it stands.
+    pub positions: Vec<(RoomName, Position)>,
+    /// Where it stands in the endpoint's room, in the epoch of its session.
+    pub last: Option<Offset>,
+    /// The application's metadata, checked.
+    pub metadata: Option<Box<str>>,
+    /// The room of its URL.
+    pub home: Option<RoomName>,
+    /// Whether it is in its own rooms; a single-room endpoint's sessions are not.
+    pub own_rooms: bool,
+    /// Where it wants the answer to its `hello`.
+    pub reference: Option<Ref>,
+    /// An id for a new session, which belongs to this shard.
+    pub fresh_id: SessionId,
+    /// The token that resumes the session next time.
+    pub fresh_token: ResumeToken,
+}
+
+/// A connection on its way.
+#[derive(Debug)]
+pub(super) struct Pending {
+    claim: Claim,
+    abandoned: bool,
+    found: Found,
+    requests: Vec<SurveyRequest>,
+}
+
+/// The session that a connection will get.
+#[derive(Clone, Debug)]
+enum Found {
+    /// One that is here.
+    Here(SessionId),
+    /// One that a store kept; the fence once it is claimed.
+    Stored(Arc<SessionRecord>, u64),
+    /// A new one; the fence once it is claimed.
+    New(SessionId, u64),
+}
+
+impl Shard {
+    pub(super) fn establish(&mut self, claim: Claim) {
+        let connection = claim.connection;
+        if self.draining {
+            return self.refuse(connection, CloseCode::GoingAway, "the server drains");
+        }
+        let found = match &claim.asked {
+            None => Some(Found::New(claim.fresh_id.clone(), 0)),
+            Some(id) => match self.by_id.get(id) {
+                Some(&key) if entitled(&self.session(key).record, &claim) => Some(Found::Here(id.clone())),
+                Some(_) => Some(Found::New(claim.fresh_id.clone(), 0)),
+                None => None,
+            },
+        };
+        let asked = claim.asked.clone();
+        let placeholder = Found::New(claim.fresh_id.clone(), 0);
+        self.pending.insert(
+            connection,
+            Pending { claim, abandoned: false, found: placeholder, requests: Vec::new() },
+        );
+        match (found, asked) {
+            (Some(found), _) => self.found(connection, found),
+            (None, Some(id)) => self.outputs.push_back(Output::Load(connection, id)),
+            (None, None) => {}
+        }
+    }
+
+    pub(super) fn abandon(&mut self, connection: ConnectionId) {
+        if let Some(pending) = self.pending.get_mut(&connection) {
+            pending.abandoned = true;
+        }
+    }
+
+    pub(super) fn loaded(
+        &mut self,
+        connection: ConnectionId,
+        record: Result<Option<Arc<SessionRecord>>, Rejection>,
+    ) {
+        let Some(pending) = self.pending.get(&connection) else { return };
+        let claim = &pending.claim;
+        let found = match (record, &claim.asked) {
+            (Err(rejection), _) => return self.give_up(connection, &rejection),
+            (Ok(Some(record)), _) if entitled(&record, claim) => Found::Stored(record, 0),
+            (Ok(None), Some(asked)) if claim.may_choose => Found::New(asked.clone(), 0),
+            _ => Found::New(claim.fresh_id.clone(), 0),
+        };
+        self.found(connection, found);
+    }
+
+    /// It is known which session it will be: claim it where it is not here, then survey.
+    fn found(&mut self, connection: ConnectionId, found: Found) {
+        let Some(pending) = self.pending.get_mut(&connection) else { return };
+        pending.found = found.clone();
+        match found {
+            Found::Here(_) => self.survey(connection),
+            Found::Stored(record, _) => self.outputs.push_back(Output::Claim(connection, record.id.clone())),
+            Found::New(id, _) => self.outputs.push_back(Output::Claim(connection, id)),
+        }
+    }
+
+    pub(super) fn claimed(&mut self, connection: ConnectionId, fence: Result<u64, Rejection>) {
+        let fence = match fence {
+            Ok(fence) => fence,
+            Err(rejection) => return self.give_up(connection, &rejection),
+        };
+        let Some(pending) = self.pending.get_mut(&connection) else { return };
+        match &mut pending.found {
+            Found::Here(_) => return,
+            Found::Stored(_, slot) | Found::New(_, slot) => *slot = fence,
+        }
+        self.survey(connection);
+    }
+
+    fn survey(&mut self, connection: ConnectionId) {
+        let Some(pending) = self.pending.get(&connection) else { return };
+        let (session, user) = match &pending.found {
+            Found::Here(id) => {
+                (id.clone(), self.by_id.get(id).and_then(|&key| self.session(key).user().cloned()))
+            }
+            Found::Stored(record, _) => (record.id.clone(), record.user.clone()),
+            Found::New(id, _) => (id.clone(), pending.claim.user.clone()),
+        };
+        let requests = self.requests(&pending.claim, &pending.found);
+        if let Some(pending) = self.pending.get_mut(&connection) {
+            pending.requests.clone_from(&requests);
+        }
+        let surveyor = Surveyor::Establish(connection);
+        self.outputs.push_back(Output::Survey { surveyor, session, user, requests });
+    }
+
+    /// Which rooms to ask about: where an old session goes on, where a new one begins, and what it once knew.
+    fn requests(&self, claim: &Claim, found: &Found) -> Vec<SurveyRequest> {
+        let mut requests: Vec<SurveyRequest> = match found {
+            Found::Here(id) => self.by_id.get(id).map_or_else(Vec::new, |&key| self.marks(key)),
+            Found::Stored(record, _) => record.rooms.clone(),
+            Found::New(..) => Vec::new(),
+        }
+        .into_iter()
+        .map(|mark| SurveyRequest { since: Since::Position(self.start(claim, &mark)), room: mark.room })
+        .collect();
+        let begins = match found {
+            Found::New(id, _) => own_rooms(claim, id),
+            Found::Here(_) | Found::Stored(..) => Vec::new(),
+        };
+        for room in begins.into_iter().chain(claim.home.clone()) {
+            if !requests.iter().any(|request| request.room == room) {
+                requests.push(SurveyRequest { room, since: Since::Now });
+            }
+        }
+        if matches!(found, Found::New(..)) {
+            let known = claim.positions.iter().take(self.config.rooms_max);
+            let lost = known.filter(|(room, _)| !room.is_own() && claim.home.as_ref() != Some(room));
+            requests.extend(lost.map(|(room, _)| SurveyRequest { room: room.clone(), since: Since::Now }));
+        }
+        requests
+    }
+
+    /// Where a resumed session goes on: the later of what it acknowledged and what it names.
+    fn start(&self, claim: &Claim, mark: &Mark) -> Position {
+        match named(claim, &mark.room, mark.acked.epoch) {
+            Some(named) if named.epoch == mark.acked.epoch => {
+                Position { offset: named.offset.max(mark.acked.offset), ..named }
+            }
+            Some(named) if named.epoch == self.room(self.everyone).position.epoch => named,
+            _ => mark.acked,
+        }
+    }
+
+    pub(super) fn attach(
+        &mut self,
+        turn: &mut Turn<'_>,
+        connection: ConnectionId,
+        surveys: Result<Vec<Survey>, Rejection>,
+    ) {
+        let surveys = match surveys {
+            Ok(surveys) => surveys,
+            Err(rejection) => return self.give_up(connection, &rejection),
+        };
+        let Some(Pending { claim, abandoned, found, requests }) = self.pending.remove(&connection) else {
+            return;
+        };
+        if abandoned || self.draining {
+            self.let_go(&found);
+            return self.refuse(connection, CloseCode::GoingAway, "the server drains");
+        }
+        if self.changed_meanwhile(&found) {
+            return self.establish(claim);
+        }
+        if !self.admitted(turn, &claim, &found) {
+            self.let_go(&found);
+            return self.refuse(connection, CloseCode::Policy, "connection limit reached");
+        }
+        let resumed = !matches!(found, Found::New(..));
+        let key = self.settle(turn, &claim, found);
+        turn.host.bind(connection, key);
+        let greeting = self.enter_rooms(&claim, key, &requests, &surveys);
+        let frames = self.greeting(&claim, key, resumed, greeting);
+        if let Some(connected) = &mut self.session_mut(key).connected {
+            connected.greeting = Some(Box::new(Greeting { frames, resumed }));
+        }
+        self.save(key, Some(Peer { session: key, connection }));
+    }
+
+    /// Whether another connection settled the same session while this one waited.
+    fn changed_meanwhile(&self, found: &Found) -> bool {
+        match found {
+            Found::Here(id) => !self.by_id.contains_key(id),
+            Found::Stored(record, _) => self.by_id.contains_key(&record.id),
+            Found::New(id, _) => self.by_id.contains_key(id),
+        }
+    }
+
+    fn admitted(&self, turn: &mut Turn<'_>, claim: &Claim, found: &Found) -> bool {
+        let (user, id) = match found {
+            Found::Here(id) => {
+                let Some(&key) = self.by_id.get(id) else { return false };
+                if self.session(key).connected.is_some() {
+                    return true;
+                }
+                (self.session(key).user(), id)
+            }
+            Found::Stored(record, _) => (record.user.as_ref(), &record.id),
+            Found::New(id, _) => (claim.user.as_ref(), id),
+        };
+        let Some(user) = user else { return true };
+        let mut admitted = false;
+        turn.host.with_users(&mut |users| admitted = users.connect(user, id));
+        admitted
+    }
+
+    /// The session, here and with this connection; one that it takes over loses its own.
+    fn settle(&mut self, turn: &mut Turn<'_>, claim: &Claim, found: Found) -> SessionKey {
+        let key = match found {
+            Found::New(id, fence) => {
+                let key =
+                    self.insert(Arc::new(new_record(claim, id, turn.now)), fence, claim.own_rooms, turn.now);
+                self.connect(turn.now, key, claim.connection);
+                return key;
+            }
+            Found::Here(id) => {
+                let key = self.by_id[&id];
+                self.drop_connection(
+                    turn,
+                    key,
+                    Some((CloseCode::Replaced.number(), "replaced by a newer connection")),
+                );
+                key
+            }
+            Found::Stored(record, fence) => {
+                let marks = record.rooms.clone();
+                let key = self.insert(record, fence, claim.own_rooms, turn.now);
+                for mark in marks {
+                    let room = self.open_room(&mark.room);
+                    self.enter(key, room, mark.acked);
+                }
+                key
+            }
+        };
+        self.renew(key, claim);
+        self.connect(turn.now, key, claim.connection);
+        key
+    }
+
+    /// Puts a session into the shard's tables.
+    fn insert(&mut self, record: Arc<SessionRecord>, fence: u64, own_rooms: bool, now: Now) -> SessionKey {
+        let (id, user) = (record.id.clone(), record.user.clone());
+        let index = self.sessions.insert(Session {
+            record,
+            fence,
+            connected: None,
+            absent_since: now.instant,
+            last_activity: now.instant,
+            memberships: Vec::new(),
+            home: None,
+            own_rooms,
+            flush_at: None,
+        });
+        let key = SessionKey(number(index));
+        self.by_id.insert(id, key);
+        if let Some(user) = user {
+            self.users.entry(user).or_default().push(key);
+        }
+        key
+    }
+
+    /// Notes in a session's record that it went on.
+    fn renew(&mut self, key: SessionKey, claim: &Claim) {
+        let max = self.config.metadata_max_bytes;
+        let record = Arc::make_mut(&mut self.session_mut(key).record);
+        record.reconnections += 1;
+        record.tokens = record.tokens.rotated(claim.resume_token.as_ref(), claim.fresh_token.hash());
+        let patch = claim.metadata.as_deref();
+        // A merge that would cross the bound leaves what is there: the hello's own metadata was within it.
+        if let Some(Ok(merged)) = patch.map(|patch| metadata::merge(record.metadata.as_deref(), patch, max)) {
+            record.metadata = merged;
+        }
+    }
+
+    /// Gives a session its connection. Nothing is sent to it before it is safely kept.
+    fn connect(&mut self, now: Now, key: SessionKey, connection: ConnectionId) {
+        let heartbeat = Heartbeat::new(now.instant, &self.config.heartbeat);
+        let session = self.session_mut(key);
+        let record = Arc::make_mut(&mut session.record);
+        record.connected_at = now.timestamp;
+        record.disconnected_at = None;
+        session.last_activity = now.instant;
+        session.connected = Some(Connected {
+            id: connection,
+            heartbeat,
+            outbox: None,
+            greeting: Some(Box::default()),
+            reading: false,
+            in_flight: 0,
+        });
+        self.connected += 1;
+    }
+
+    /// Puts every membership where the surveys say it goes on. Returns the rooms to name, and the resets to tell.
+    fn enter_rooms(
+        &mut self,
+        claim: &Claim,
+        key: SessionKey,
+        requests: &[SurveyRequest],
+        surveys: &[Survey],
+    ) -> (RoomsEstablished, Vec<ServerFrame>) {
+        let mut rooms = RoomsEstablished::default();
+        let mut resets = Vec::new();
+        for (request, survey) in requests.iter().zip(surveys) {
+            let position = survey.state.position();
+            let is_new = request.since == Since::Now;
+            if let Some(known) = named(claim, &request.room, position.epoch).filter(|_| is_new) {
+                let from = (known.epoch == position.epoch).then_some(known.offset);
+                resets.push(reset(&request.room, ResetReason::Expired, position, from));
+                if !request.room.is_own() && claim.home.as_ref() != Some(&request.room) {
+                    continue;
+                }
+            }
+            let start = match survey.resume {
+                Resume::Continue(offset) => Position { offset, ..position },
+                Resume::Reset { reason, from, to } => {
+                    let to = Position { offset: to, ..position };
+                    resets.push(reset(&request.room, reason, to, from));
+                    to
+                }
+            };
+            self.begin(key, &request.room, start, is_new);
+            if !request.room.is_own() || survey.deliverable > 0 {
+                let established = RoomEstablished { position, replayed: survey.deliverable };
+                rooms.0.push((request.room.clone(), established));
+            }
+        }
+        self.session_mut(key).home = claim.home.as_ref().and_then(|room| self.by_name.get(room).copied());
+        (rooms, resets)
+    }
+
+    /// Puts a membership where it starts. An own room without any record costs nothing before its first.
+    fn begin(&mut self, key: SessionKey, name: &RoomName, start: Position, is_new: bool) {
+        let lazy = name.is_own() && name.as_str() != RoomName::ALL;
+        if lazy && is_new && start.offset == Offset::START && !self.by_name.contains_key(name) {
+            return;
+        }
+        let room = self.open_room(name);
+        self.enter(key, room, start);
+        if let Some(membership) = self.session_mut(key).membership_mut(room) {
+            // What a reset skipped counts as processed: it will never come again.
+            membership.acked = if is_new { start.offset } else { membership.acked.min(start.offset) };
+            membership.sent = start.offset;
+        }
+    }
+
+    fn greeting(
+        &self,
+        claim: &Claim,
+        key: SessionKey,
+        resumed: bool,
+        (rooms, resets): (RoomsEstablished, Vec<ServerFrame>),
+    ) -> Vec<ServerFrame> {
+        let established = ServerFrame::ConnectionEstablished {
+            session: self.session(key).id().clone(),
+            resume_token: claim.fresh_token.expose().to_owned(),
+            resumed,
+            rooms,
+            heartbeat_ms: u64::try_from(self.config.heartbeat.interval.as_millis()).unwrap_or(u64::MAX),
+        };
+        let reply = claim
+            .reference
+            .clone()
+            .map(|reference| ServerFrame::Reply(Reply { reference, outcome: Ok(Answer::Done {}) }));
+        std::iter::once(established).chain(reply).chain(resets).collect()
+    }
+
+    /// The session is safely kept: its connection is told, and gets what it missed.
+    pub(super) fn saved(&mut self, turn: &mut Turn<'_>, peer: Peer, result: Result<(), Rejection>) {
+        let Some(key) = self.resolve(peer) else { return };
+        if let Err(rejection) = result {
+            return self.close(turn, key, CloseCode::Internal.number(), &rejection.message);
+        }
+        let Some(greeting) =
+            self.session_mut(key).connected.as_mut().and_then(|connected| connected.greeting.take())
+        else {
+            return;
+        };
+        self.outputs.push_back(Output::Established(peer));
+        for frame in &greeting.frames {
+            self.send_frame(turn, key, frame);
+        }
+        let (id, user) = (self.session(key).id().clone(), self.session(key).user().cloned());
+        self.outputs.push_back(Output::Event(Event::Connected {
+            session: id,
+            user,
+            resumed: greeting.resumed,
+        }));
+        let joined: Vec<RoomKey> =
+            self.session(key).memberships.iter().map(|membership| membership.room).collect();
+        for room in joined {
+            self.stand(key, room, Standing::Reading);
+        }
+        self.reschedule(key);
+        self.advance(key);
+    }
+
+    fn give_up(&mut self, connection: ConnectionId, rejection: &Rejection) {
+        if let Some(pending) = self.pending.remove(&connection) {
+            self.let_go(&pending.found);
+        }
+        self.refuse(connection, CloseCode::Internal, &rejection.message);
+    }
+
+    /// Gives back an id that was claimed for a session that did not come to be.
+    fn let_go(&mut self, found: &Found) {
+        if let Found::New(id, fence) = found
+            && !self.by_id.contains_key(id)
+        {
+            self.outputs.push_back(Output::Remove(id.clone(), *fence));
+        }
+    }
+
+    fn refuse(&mut self, connection: ConnectionId, code: CloseCode, reason: &str) {
+        self.outputs.push_back(Output::Refuse(connection, code, reason.to_owned()));
+    }
+}
+
+/// Whether a connection may have a session: its authenticated owner, or who is not authenticated and holds a token of it.
+fn entitled(record: &SessionRecord, claim: &Claim) -> bool {
+    match (&record.user, &claim.user) {
+        (owner, Some(user)) => owner.as_ref() == Some(user),
+        (_, None) => claim.resume_token.as_ref().is_some_and(|token| record.tokens.accepts(token)),
+    }
+}
+
+/// Where a connection says that it stands in a room; what its URL says is of this epoch.
+fn named(claim: &Claim, room: &RoomName, epoch: Epoch) -> Option<Position> {
+    let position = claim.positions.iter().find(|(name, _)| name == room).map(|(_, position)| *position);
+    let last = claim.last.filter(|_| claim.home.as_ref() == Some(room));
+    position.or(last.map(|offset| Position { epoch, offset }))
+}
+
+fn own_rooms(claim: &Claim, id: &SessionId) -> Vec<RoomName> {
+    if !claim.own_rooms {
+        return Vec::new();
+    }
+    let user = claim.user.clone().map(Owner::User);
+    let owners = [Some(Owner::All), user, Some(Owner::Session(id.clone()))];
+    owners.iter().flatten().map(RoomName::own).collect()
+}
+
+fn new_record(claim: &Claim, id: SessionId, now: Now) -> SessionRecord {
+    SessionRecord {
+        id,
+        user: claim.user.clone(),
+        tokens: TokenPair::new(claim.fresh_token.hash()),
+        metadata: claim.metadata.clone(),
+        connected_at: now.timestamp,
+        disconnected_at: None,
+        reconnections: 0,
+        rooms: Vec::new(),
+    }
+}
+
+/// A `reset` to `to`.
+pub(super) fn reset(room: &RoomName, reason: ResetReason, to: Position, from: Option<Offset>) -> ServerFrame {
+    ServerFrame::Reset { room: room.clone(), reason, epoch: to.epoch, from, to: to.offset }
+}

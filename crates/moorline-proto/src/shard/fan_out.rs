@@ -1,0 +1,273 @@
+//! Announced records to the members of a room. The hot path: no wake, allocation or lock per member.
+
+use std::sync::Arc;
+
+use super::room::{Opening, Standing};
+use super::{Host, Output, RoomKey, SessionKey, Shard, Turn};
+use crate::batch::{Batch, EncodedBatch, EncodedEphemeral};
+use crate::judge::{Judgement, judge};
+use crate::outbox::{Outbox, frames_kept};
+use crate::position::Position;
+use crate::record::Except;
+use crate::time::Now;
+
+/// A batch on its way to the live members.
+#[derive(Debug)]
+pub(super) struct FanOut {
+    room: RoomKey,
+    batch: Arc<EncodedBatch>,
+    /// Where the room stood before.
+    before: Position,
+    /// How many of the live members have been served.
+    served: usize,
+    /// Members here that some record of the batch is not for, sorted.
+    excluded: Vec<SessionKey>,
+}
+
+/// How much of a batch a connection took or keeps.
+enum Taken {
+    All,
+    /// So many records.
+    Some(usize),
+}
+
+impl Shard {
+    pub(super) fn announced(&mut self, batch: Arc<EncodedBatch>) {
+        let name = &batch.batch.room;
+        let Some(key) =
+            self.by_name.get(name).copied().or_else(|| self.first_record_of_an_own_room(&batch.batch))
+        else {
+            return;
+        };
+        let room = self.room_mut(key);
+        if let Opening::Waiting(announced) = &mut room.opening {
+            *announced = (*announced).max(batch.batch.last());
+            return;
+        }
+        if room.run.is_empty() {
+            self.queue.push_back(key);
+        }
+        self.room_mut(key).run.push(batch);
+    }
+
+    /// An own room becomes known here with its first record.
+    fn first_record_of_an_own_room(&mut self, batch: &Batch) -> Option<RoomKey> {
+        let owner = batch.room.owner()?;
+        if self.owners(&owner).is_empty() {
+            return None;
+        }
+        Some(self.open_room(&batch.room))
+    }
+
+    /// Hands announced records to up to `budget` members. Returns whether there is more to do.
+    pub fn fan_out(&mut self, now: Now, budget: usize, host: &mut dyn Host) -> bool {
+        self.serve_members(&mut Turn { now, host }, budget)
+    }
+
+    pub(super) fn serve_members(&mut self, turn: &mut Turn<'_>, budget: usize) -> bool {
+        let Some(mut current) = self.current.take().or_else(|| self.next_fan_out()) else {
+            return !self.queue.is_empty();
+        };
+        for _ in 0..budget {
+            let Some(&key) = self.room(current.room).live.get(current.served) else {
+                self.finish(current.room);
+                return !self.queue.is_empty();
+            };
+            if self.serve(turn, key, &current) {
+                current.served += 1;
+            }
+        }
+        self.current = Some(current);
+        true
+    }
+
+    /// Takes the next room's announcements as one batch.
+    fn next_fan_out(&mut self) -> Option<FanOut> {
+        let key = self.queue.pop_front()?;
+        let run = std::mem::take(&mut self.rooms.get_mut(key.0 as usize)?.run);
+        let batch = match run.as_slice() {
+            [] => return None,
+            [one] => Arc::clone(one),
+            several => match EncodedBatch::joined(several) {
+                Some(joined) => Arc::new(joined),
+                None => {
+                    // A hole between them: the first alone, the others when it is handed out.
+                    self.room_mut(key).run = several[1..].to_vec();
+                    self.queue.push_front(key);
+                    Arc::clone(&several[0])
+                }
+            },
+        };
+        self.begin_fan_out(key, batch)
+    }
+
+    fn begin_fan_out(&mut self, key: RoomKey, batch: Arc<EncodedBatch>) -> Option<FanOut> {
+        let before = self.room(key).position;
+        let same_epoch = batch.batch.epoch == before.epoch;
+        if same_epoch && batch.batch.last() <= before.offset {
+            return None;
+        }
+        if !same_epoch || batch.batch.after > before.offset {
+            self.read_room(key);
+            return None;
+        }
+        let batch = if batch.batch.records.first().is_some_and(|record| record.offset <= before.offset) {
+            Arc::new(self.rest_of(&batch, before))
+        } else {
+            batch
+        };
+        self.room_mut(key).position.offset = batch.batch.last();
+        let mut excluded = Vec::new();
+        for except in batch.batch.records.iter().filter_map(|record| record.except.as_deref()) {
+            self.named_by(except, &mut excluded);
+        }
+        excluded.sort_unstable();
+        excluded.dedup();
+        Some(FanOut { room: key, batch, before, served: 0, excluded })
+    }
+
+    /// The part of a batch behind a position.
+    fn rest_of(&self, batch: &EncodedBatch, position: Position) -> EncodedBatch {
+        let batch = &batch.batch;
+        let records =
+            batch.records.iter().filter(|record| record.offset > position.offset).cloned().collect();
+        let rest = Batch { room: batch.room.clone(), epoch: batch.epoch, after: position.offset, records };
+        EncodedBatch::new(rest, &self.config.framing)
+    }
+
+    /// The sessions here that `except` names.
+    pub(super) fn named_by(&self, except: &Except, keys: &mut Vec<SessionKey>) {
+        keys.extend(except.sessions.iter().filter_map(|id| self.by_id.get(id)));
+        keys.extend(except.users.iter().filter_map(|user| self.users.get(user)).flatten());
+    }
+
+    /// Serves one live member. False where another one stands in its place now, because it had to be taken off the list.
+    fn serve(&mut self, turn: &mut Turn<'_>, key: SessionKey, current: &FanOut) -> bool {
+        if current.excluded.binary_search(&key).is_ok() {
+            return self.serve_carefully(turn, key, current);
+        }
+        match self.offer(turn, key, &current.batch.wire, &current.batch.ends) {
+            Taken::All => true,
+            Taken::Some(records) => {
+                let offset = match records.checked_sub(1) {
+                    Some(last) => current.batch.batch.records[last].offset,
+                    None => current.before.offset,
+                };
+                self.demote(key, current.room, Position { offset, ..current.before });
+                false
+            }
+        }
+    }
+
+    /// Judges each record for a member that is excluded from some.
+    fn serve_carefully(&mut self, turn: &mut Turn<'_>, key: SessionKey, current: &FanOut) -> bool {
+        let batch = &current.batch;
+        let (mut wire, mut ends, mut position) = (Vec::new(), Vec::new(), current.before.offset);
+        let mut after = batch.batch.after;
+        for (index, record) in batch.batch.records.iter().enumerate() {
+            if judge(position, after, record, self.session(key).reader()) == Judgement::Deliver {
+                wire.extend_from_slice(batch.frame(index));
+                ends.push(wire.len());
+            }
+            position = record.offset;
+            after = record.offset;
+        }
+        if wire.is_empty() {
+            if let Some(membership) = self.session_mut(key).membership_mut(current.room) {
+                membership.skipped = true;
+            }
+            return true;
+        }
+        match self.offer(turn, key, &wire, &ends) {
+            Taken::All => true,
+            Taken::Some(0) => {
+                self.demote(key, current.room, current.before);
+                false
+            }
+            Taken::Some(records) => {
+                let offset = self.nth_delivered(key, current, records);
+                self.demote(key, current.room, Position { offset, ..current.before });
+                false
+            }
+        }
+    }
+
+    /// The offset of the `count`th record of a batch that is for a session.
+    fn nth_delivered(&self, key: SessionKey, current: &FanOut, count: usize) -> crate::position::Offset {
+        let reader = self.session(key).reader();
+        let records = current.batch.batch.records.iter().filter(|record| !record.excludes(reader));
+        records.take(count).last().map_or(current.before.offset, |record| record.offset)
+    }
+
+    /// Writes frames to a connection as far as it takes them, and keeps what the bound allows.
+    fn offer(&mut self, turn: &mut Turn<'_>, key: SessionKey, wire: &[u8], ends: &[usize]) -> Taken {
+        let max = self.config.pending_max_bytes;
+        let Some(connected) = &mut self.sessions[key.0 as usize].connected else { return Taken::Some(0) };
+        let waiting = connected.outbox.as_ref().map_or(0, |outbox| outbox.len());
+        let written = if waiting == 0 { turn.host.write(key, wire) } else { 0 };
+        if written == wire.len() {
+            return Taken::All;
+        }
+        let kept = frames_kept(ends, written, waiting, max);
+        let end = kept.checked_sub(1).map_or(0, |last| ends[last]);
+        let rest = &wire[written.min(end)..end];
+        match &mut connected.outbox {
+            Some(outbox) => outbox.push(rest),
+            None => self.keep_waiting(turn.now, key, rest),
+        }
+        if kept == ends.len() { Taken::All } else { Taken::Some(kept) }
+    }
+
+    /// A socket is full: what it did not take waits, until it says that it takes bytes again.
+    pub(super) fn keep_waiting(&mut self, now: Now, key: SessionKey, rest: &[u8]) {
+        let session = self.session_mut(key);
+        let peer = session.peer(key);
+        if let Some(connected) = &mut session.connected {
+            connected.outbox = Some(Box::new(Outbox::new(rest, now.instant)));
+        }
+        self.outputs.extend(peer.map(Output::AwaitWritable));
+        self.reschedule(key);
+    }
+
+    /// All live members have the batch: readers that waited for it go on, and so does a shard that is behind.
+    fn finish(&mut self, room: RoomKey) {
+        if std::mem::take(&mut self.room_mut(room).behind) {
+            self.read_room(room);
+        }
+        for key in self.room(room).readers.clone() {
+            self.advance(key);
+        }
+    }
+
+    /// To who is connected and up to date, never stored.
+    pub(super) fn ephemeral(&mut self, turn: &mut Turn<'_>, encoded: &EncodedEphemeral) {
+        let ephemeral = &encoded.ephemeral;
+        let members = match (self.by_name.get(&ephemeral.room), ephemeral.room.owner()) {
+            (Some(&key), _) => self.room(key).live.clone(),
+            (None, Some(owner)) => self.owners(&owner),
+            (None, None) => return,
+        };
+        let mut excluded = Vec::new();
+        if let Some(except) = ephemeral.except.as_deref() {
+            self.named_by(except, &mut excluded);
+        }
+        for key in members {
+            let up_to_date = self
+                .session(key)
+                .connected
+                .as_ref()
+                .is_some_and(|c| c.outbox.is_none() && c.greeting.is_none());
+            if up_to_date && !excluded.contains(&key) {
+                self.send(turn, key, &encoded.wire);
+            }
+        }
+    }
+
+    /// Whether a session is live in a room; for tests of the two roads.
+    #[must_use]
+    pub fn is_live(&self, session: SessionKey, room: &crate::id::RoomName) -> bool {
+        let Some(&room) = self.by_name.get(room) else { return false };
+        let membership = self.sessions.get(session.0 as usize).and_then(|session| session.membership(room));
+        membership.is_some_and(|membership| membership.standing == Standing::Live)
+    }
+}

@@ -1,0 +1,343 @@
+//! What clients say, once they are established (spec/protocol.md, section 3).
+
+use std::sync::Arc;
+
+use super::room::Standing;
+use super::{Join, Output, Peer, RoomKey, SessionKey, Shard, Surveyor, Ticket, Turn};
+use crate::codec;
+use crate::error::{ErrorCode, Rejection};
+use crate::frame::{Answer, ClientFrame, Inbound, LeftReason, Presence, Publish, Ref, Reply, ServerFrame};
+use crate::id::RoomName;
+use crate::position::{Epoch, Offset, Position};
+use crate::resume::{Since, SurveyRequest};
+use crate::time::Now;
+
+impl Shard {
+    pub(super) fn frame(&mut self, turn: &mut Turn<'_>, peer: Peer, inbound: Inbound) {
+        let Some(key) = self.resolve(peer) else { return };
+        self.session_mut(key).seen(turn.now);
+        let Inbound { reference, frame } = inbound;
+        let outcome = match frame {
+            Err(rejection) => Err(rejection),
+            Ok(ClientFrame::Publish(publish)) => self.publish(peer, *publish, reference.clone()),
+            Ok(ClientFrame::Join { room, since }) => {
+                self.join_frame(turn, key, &room, since, reference.clone())
+            }
+            Ok(ClientFrame::Leave { room }) => self.leave_frame(turn, key, &room, reference.clone()),
+            Ok(ClientFrame::Presence { room }) => self.presence_frame(peer, room, reference.clone()),
+            Ok(ClientFrame::Reconnect { room, last }) => {
+                self.reconnect_frame(turn, key, room.as_ref(), last, reference.clone())
+            }
+            Ok(frame) => {
+                let outcome = self.simple_frame(turn, key, &frame);
+                outcome.map(|answer| self.reply(turn, key, reference.clone(), answer))
+            }
+        };
+        if let Err(rejection) = outcome {
+            self.answer(turn, key, reference, Err(rejection));
+        }
+    }
+
+    /// Frames that are answered at once.
+    fn simple_frame(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: SessionKey,
+        frame: &ClientFrame,
+    ) -> Result<Answer, Rejection> {
+        match frame {
+            ClientFrame::Ack { room, epoch, offset } => {
+                return self.ack_frame(turn.now, key, room.as_ref(), *epoch, *offset);
+            }
+            ClientFrame::Pong { positions } => self.pong_frame(turn.now, key, positions)?,
+            ClientFrame::HeartbeatResponse => self.ponged(turn.now, key),
+            ClientFrame::Ping => self.send_frame(turn, key, &ServerFrame::Pong),
+            ClientFrame::TextPing => self.send_text(turn, key, b"pong"),
+            ClientFrame::Hello(_) => {
+                return Err(Rejection::new(ErrorCode::AlreadyEstablished, "hello comes once"));
+            }
+            ClientFrame::Auth => {
+                return Err(Rejection::new(ErrorCode::NoAuthenticator, "this endpoint checks no tokens"));
+            }
+            ClientFrame::Application { kind } => {
+                let why =
+                    format!("nothing here handles messages of the type \"{kind}\"; did you mean publish?");
+                return Err(Rejection::new(ErrorCode::NoHandler, why));
+            }
+            // The others are answered later and were taken before.
+            _ => {}
+        }
+        Ok(Answer::Done {})
+    }
+
+    fn publish(&mut self, peer: Peer, publish: Publish, reference: Option<Ref>) -> Result<(), Rejection> {
+        let max = self.config.in_flight_max;
+        let session = self.session_mut(peer.session);
+        let sender: Arc<str> = match (&publish.id, &session.record.user) {
+            (None, _) => Arc::from(""),
+            (Some(_), Some(user)) => format!("user/{user}").into(),
+            (Some(_), None) => format!("session/{}", session.record.id).into(),
+        };
+        if let Some(connected) = &mut session.connected {
+            if connected.in_flight >= max {
+                let why = format!("{max} publishes wait for their answers already");
+                return Err(Rejection::new(ErrorCode::Overloaded, why));
+            }
+            connected.in_flight += 1;
+        }
+        let ticket = Ticket { peer, reference };
+        self.outputs.push_back(Output::Publish { ticket, sender, publish: Box::new(publish) });
+        Ok(())
+    }
+
+    pub(super) fn published(
+        &mut self,
+        turn: &mut Turn<'_>,
+        ticket: Ticket,
+        outcome: Result<Answer, Rejection>,
+    ) {
+        let Some(key) = self.resolve(ticket.peer) else { return };
+        if let Some(connected) = &mut self.session_mut(key).connected {
+            connected.in_flight = connected.in_flight.saturating_sub(1);
+        }
+        self.answer(turn, key, ticket.reference, outcome);
+    }
+
+    fn join_frame(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: SessionKey,
+        name: &RoomName,
+        since: Since,
+        reference: Option<Ref>,
+    ) -> Result<(), Rejection> {
+        if let Some(&room) = self.by_name.get(name)
+            && since == Since::Now
+            && let Some(position) = self.standpoint(key, room)
+        {
+            self.reply(turn, key, reference, Answer::At { room: name.clone(), position });
+            return Ok(());
+        }
+        self.join(key, name, since, reference)
+    }
+
+    /// Begins a join: where the member reads from is asked for first.
+    pub(super) fn join(
+        &mut self,
+        key: SessionKey,
+        name: &RoomName,
+        since: Since,
+        reference: Option<Ref>,
+    ) -> Result<(), Rejection> {
+        let is_member =
+            self.by_name.get(name).is_some_and(|&room| self.session(key).membership(room).is_some());
+        if !is_member && self.named_rooms(key) >= self.config.rooms_max {
+            let why = format!("a session is in {} rooms at most", self.config.rooms_max);
+            return Err(Rejection::new(ErrorCode::TooManyRooms, why));
+        }
+        let room = self.open_room(name);
+        if !is_member {
+            self.enter(key, room, Position::default());
+            if self.session(key).connected.is_some() {
+                self.stand(key, room, Standing::Joining);
+            }
+        }
+        let Some(ticket) = self.session(key).membership(room).map(|membership| membership.ticket) else {
+            return Ok(());
+        };
+        let session = self.session(key);
+        self.outputs.push_back(Output::Survey {
+            surveyor: Surveyor::Join(Box::new(Join {
+                session: key,
+                room,
+                ticket,
+                is_new: !is_member,
+                reference,
+            })),
+            session: session.id().clone(),
+            user: session.user().cloned(),
+            requests: vec![SurveyRequest { room: name.clone(), since }],
+        });
+        Ok(())
+    }
+
+    fn leave_frame(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: SessionKey,
+        name: &RoomName,
+        reference: Option<Ref>,
+    ) -> Result<(), Rejection> {
+        let room = self.member_room(key, Some(name))?;
+        self.exit(key, room);
+        self.reply(turn, key, reference, Answer::Room { room: name.clone() });
+        self.send_frame(turn, key, &ServerFrame::Left { room: name.clone(), reason: LeftReason::Left });
+        self.save(key, None);
+        Ok(())
+    }
+
+    fn presence_frame(
+        &mut self,
+        peer: Peer,
+        name: RoomName,
+        reference: Option<Ref>,
+    ) -> Result<(), Rejection> {
+        self.member_room(peer.session, Some(&name))?;
+        self.outputs.push_back(Output::Presence(Ticket { peer, reference }, name));
+        Ok(())
+    }
+
+    pub(super) fn presence_found(&mut self, turn: &mut Turn<'_>, ticket: Ticket, presence: Presence) {
+        let Some(key) = self.resolve(ticket.peer) else { return };
+        if let Some(reference) = ticket.reference {
+            let outcome = Ok(Answer::Presence(presence.clone()));
+            self.send_frame(turn, key, &ServerFrame::Reply(Reply { reference, outcome }));
+        }
+        self.send_frame(turn, key, &ServerFrame::Presence(presence));
+    }
+
+    fn ack_frame(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        name: Option<&RoomName>,
+        epoch: Option<Epoch>,
+        offset: Offset,
+    ) -> Result<Answer, Rejection> {
+        let room = self.member_room(key, name)?;
+        let name = self.room(room).name.clone();
+        let message_id = self.acknowledge(now, key, room, epoch, offset)?;
+        Ok(Answer::Acked { room: name, message_id })
+    }
+
+    fn acknowledge(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        room: RoomKey,
+        epoch: Option<Epoch>,
+        offset: Offset,
+    ) -> Result<Offset, Rejection> {
+        let Some(stands) = self.standpoint(key, room) else { return Ok(offset) };
+        let Some(membership) = self.session_mut(key).membership_mut(room) else { return Ok(offset) };
+        if epoch.is_some_and(|epoch| epoch != stands.epoch) {
+            let why = format!("the room's epoch is {}", stands.epoch);
+            return Err(Rejection::new(ErrorCode::EpochMismatch, why));
+        }
+        let sent = stands.offset.max(membership.sent);
+        if offset > sent {
+            let why = format!("this connection was sent nothing beyond {}", sent.0);
+            return Err(Rejection::new(ErrorCode::AckBeyond, why));
+        }
+        if offset > membership.acked {
+            membership.acked = offset;
+            self.flush_soon(now, key);
+        }
+        Ok(self.session(key).membership(room).map_or(offset, |membership| membership.acked))
+    }
+
+    /// A pong may acknowledge; a room that was left meanwhile is no error.
+    fn pong_frame(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        positions: &[(RoomName, Position)],
+    ) -> Result<(), Rejection> {
+        self.ponged(now, key);
+        for (name, position) in positions {
+            if let Ok(room) = self.member_room(key, Some(name)) {
+                self.acknowledge(now, key, room, Some(position.epoch), position.offset)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn reconnect_frame(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: SessionKey,
+        name: Option<&RoomName>,
+        last: Option<Offset>,
+        reference: Option<Ref>,
+    ) -> Result<(), Rejection> {
+        let room = self.member_room(key, name)?;
+        let Some(stands) = self.standpoint(key, room) else { return Ok(()) };
+        let Some(membership) = self.session(key).membership(room) else { return Ok(()) };
+        let offset = last.unwrap_or(membership.acked);
+        if offset > stands.offset.max(membership.sent) {
+            let why =
+                format!("this connection was sent nothing beyond {}", stands.offset.max(membership.sent).0);
+            return Err(Rejection::new(ErrorCode::AckBeyond, why));
+        }
+        let position = Position { offset, ..stands };
+        let name = self.room(room).name.clone();
+        self.demote(key, room, stands);
+        self.place(key, room, position);
+        self.reply(turn, key, reference, Answer::At { room: name, position });
+        self.advance(key);
+        Ok(())
+    }
+
+    /// The room that a frame means, of which the session must be a member; without a name the URL's.
+    fn member_room(&self, key: SessionKey, name: Option<&RoomName>) -> Result<RoomKey, Rejection> {
+        let room = match name {
+            Some(name) => self.by_name.get(name).copied(),
+            None => Some(self.session(key).home.ok_or_else(|| {
+                Rejection::new(ErrorCode::RoomRequired, "name a room: the URL of this connection names none")
+            })?),
+        };
+        room.filter(|&room| self.session(key).membership(room).is_some())
+            .ok_or_else(|| Rejection::new(ErrorCode::NotAMember, "the session is not a member of that room"))
+    }
+
+    /// Answers a frame that succeeded, where an answer is wanted.
+    fn reply(&mut self, turn: &mut Turn<'_>, key: SessionKey, reference: Option<Ref>, answer: Answer) {
+        self.answer(turn, key, reference, Ok(answer));
+    }
+
+    /// Answers a frame: by `reply` where it has a `ref`, else by `error` where it failed.
+    pub(super) fn answer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: SessionKey,
+        reference: Option<Ref>,
+        outcome: Result<Answer, Rejection>,
+    ) {
+        let frame = match (reference, outcome) {
+            (Some(reference), outcome) => ServerFrame::Reply(Reply { reference, outcome }),
+            (None, Err(Rejection { code, message })) => ServerFrame::Error { code: code.as_str(), message },
+            (None, Ok(_)) => return,
+        };
+        self.send_frame(turn, key, &frame);
+    }
+
+    pub(super) fn send_frame(&mut self, turn: &mut Turn<'_>, key: SessionKey, frame: &ServerFrame) {
+        self.send_text(turn, key, &codec::encode(frame));
+    }
+
+    fn send_text(&mut self, turn: &mut Turn<'_>, key: SessionKey, payload: &[u8]) {
+        let mut bytes = Vec::with_capacity(payload.len() + 10);
+        self.config.framing.text(&mut bytes, payload);
+        self.send(turn, key, &bytes);
+    }
+
+    /// Sends whole frames that are not to be dropped; a peer that never reads them is closed instead of kept for ever.
+    pub(super) fn send(&mut self, turn: &mut Turn<'_>, key: SessionKey, bytes: &[u8]) {
+        let bound = self.config.pending_max_bytes.saturating_mul(2);
+        let Some(connected) = &mut self.session_mut(key).connected else { return };
+        if bytes.is_empty() {
+            return;
+        }
+        let Some(outbox) = &mut connected.outbox else {
+            let written = turn.host.write(key, bytes);
+            if written < bytes.len() {
+                self.keep_waiting(turn.now, key, &bytes[written..]);
+            }
+            return;
+        };
+        if outbox.len() + bytes.len() > bound {
+            return self.too_slow(turn, key);
+        }
+        outbox.push(bytes);
+    }
+}

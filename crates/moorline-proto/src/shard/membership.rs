@@ -1,0 +1,185 @@
+//! Who is in which room: the lists of both sides, kept in step.
+
+use super::room::{Opening, Room, Standing};
+use super::session::{Membership, Session};
+use super::{Output, RoomKey, SessionKey, Shard, number};
+use crate::id::{Owner, RoomName};
+use crate::position::{Offset, Position};
+
+impl Shard {
+    pub(super) fn session(&self, key: SessionKey) -> &Session {
+        &self.sessions[key.0 as usize]
+    }
+
+    pub(super) fn session_mut(&mut self, key: SessionKey) -> &mut Session {
+        &mut self.sessions[key.0 as usize]
+    }
+
+    pub(super) fn session_keys(&self) -> impl Iterator<Item = SessionKey> {
+        self.sessions.iter().map(|(index, _)| SessionKey(number(index)))
+    }
+
+    pub(super) fn room(&self, key: RoomKey) -> &Room {
+        &self.rooms[key.0 as usize]
+    }
+
+    pub(super) fn room_mut(&mut self, key: RoomKey) -> &mut Room {
+        &mut self.rooms[key.0 as usize]
+    }
+
+    /// The room of that name, which becomes known here where it was not.
+    pub(super) fn open_room(&mut self, name: &RoomName) -> RoomKey {
+        if let Some(&key) = self.by_name.get(name) {
+            return key;
+        }
+        let key = RoomKey(number(self.rooms.insert(Room::new(name.clone()))));
+        self.by_name.insert(name.clone(), key);
+        self.outputs.push_back(Output::Subscribe(key, name.clone()));
+        self.admit_owners(key);
+        key
+    }
+
+    /// Sessions are in their own rooms from their creation on, but that is written down only once such a room has a record:
+    /// it had none when they came, so they begin at its start.
+    fn admit_owners(&mut self, room: RoomKey) {
+        let owners = match self.room(room).name.owner() {
+            None | Some(Owner::All) => return,
+            Some(owner) => self.owners(&owner),
+        };
+        let epoch = self.room(self.everyone).position.epoch;
+        for key in owners {
+            self.enter(key, room, Position { epoch, offset: Offset::START });
+        }
+    }
+
+    /// The sessions here whose own room it is.
+    pub(super) fn owners(&self, owner: &Owner) -> Vec<SessionKey> {
+        let keys = match owner {
+            Owner::All => return Vec::new(),
+            Owner::User(user) => self.users.get(user).cloned().unwrap_or_default(),
+            Owner::Session(id) => self.by_id.get(id).copied().into_iter().collect(),
+        };
+        keys.into_iter().filter(|&key| self.session(key).own_rooms).collect()
+    }
+
+    /// Makes a session a member that has everything up to `position`, or moves the member there.
+    pub(super) fn enter(&mut self, key: SessionKey, room: RoomKey, position: Position) {
+        let standing = self.resting(key);
+        if self.session(key).membership(room).is_none() {
+            let ticket = self.tickets;
+            self.tickets = self.tickets.wrapping_add(1);
+            let list = self.room_mut(room).list(standing);
+            list.push(key);
+            let slot = list.len() - 1;
+            self.session_mut(key).memberships.push(Membership {
+                room,
+                slot: number(slot),
+                ticket,
+                standing,
+                skipped: false,
+                epoch: position.epoch,
+                acked: position.offset,
+                position: position.offset,
+                sent: Offset::START,
+            });
+            return;
+        }
+        self.stand(key, room, standing);
+        self.place(key, room, position);
+    }
+
+    /// Moves a member to another position.
+    pub(super) fn place(&mut self, key: SessionKey, room: RoomKey, position: Position) {
+        if let Some(membership) = self.session_mut(key).membership_mut(room) {
+            if membership.epoch != position.epoch {
+                membership.acked = position.offset;
+                membership.sent = Offset::START;
+            }
+            membership.epoch = position.epoch;
+            membership.position = position.offset;
+        }
+    }
+
+    /// How a member stands that is not live.
+    fn resting(&self, key: SessionKey) -> Standing {
+        match &self.session(key).connected {
+            None => Standing::Absent,
+            Some(connected) if connected.greeting.is_some() => Standing::Joining,
+            Some(_) => Standing::Reading,
+        }
+    }
+
+    /// Moves a member from one list of its room to another.
+    pub(super) fn stand(&mut self, key: SessionKey, room: RoomKey, standing: Standing) {
+        let Some(membership) = self.session(key).membership(room) else { return };
+        let (slot, from) = (membership.slot, membership.standing);
+        self.unlist(room, from, slot);
+        let list = self.room_mut(room).list(standing);
+        list.push(key);
+        let slot = list.len() - 1;
+        if let Some(membership) = self.session_mut(key).membership_mut(room) {
+            membership.standing = standing;
+            membership.slot = number(slot);
+        }
+    }
+
+    /// Takes the member at `slot` off its list; the last one of the list takes its place.
+    fn unlist(&mut self, room: RoomKey, standing: Standing, slot: u32) {
+        let list = self.room_mut(room).list(standing);
+        list.swap_remove(slot as usize);
+        if let Some(&moved) = list.get(slot as usize)
+            && let Some(membership) = self.session_mut(moved).membership_mut(room)
+        {
+            membership.slot = slot;
+        }
+    }
+
+    /// Ends a membership. False where there was none.
+    pub(super) fn exit(&mut self, key: SessionKey, room: RoomKey) -> bool {
+        let memberships = &mut self.session_mut(key).memberships;
+        let Some(index) = memberships.iter().position(|membership| membership.room == room) else {
+            return false;
+        };
+        let membership = memberships.remove(index);
+        self.unlist(room, membership.standing, membership.slot);
+        if self.room(room).is_empty() && room != self.everyone {
+            let room = self.rooms.remove(room.0 as usize);
+            self.by_name.remove(&room.name);
+            self.outputs.push_back(Output::Unsubscribe(room.name));
+        }
+        true
+    }
+
+    /// Where a member stands: a live one where the room stands.
+    pub(super) fn standpoint(&self, key: SessionKey, room: RoomKey) -> Option<Position> {
+        let membership = self.session(key).membership(room)?;
+        Some(match membership.standing {
+            Standing::Live => self.room(room).position,
+            _ => membership.position(),
+        })
+    }
+
+    /// How many named rooms a session is in.
+    pub(super) fn named_rooms(&self, key: SessionKey) -> usize {
+        let memberships = &self.session(key).memberships;
+        memberships.iter().filter(|membership| !self.room(membership.room).name.is_own()).count()
+    }
+
+    /// Makes a live member read the log from where the room stood before.
+    pub(super) fn demote(&mut self, key: SessionKey, room: RoomKey, position: Position) {
+        self.stand(key, room, Standing::Reading);
+        self.place(key, room, position);
+        if let Some(membership) = self.session_mut(key).membership_mut(room) {
+            membership.sent = membership.sent.max(position.offset);
+        }
+    }
+
+    /// A room's state became known: the shard stands at its head from now on.
+    pub(super) fn opened_at(&mut self, room: RoomKey, position: Position) -> bool {
+        let room = self.room_mut(room);
+        let missed = matches!(room.opening, Opening::Waiting(announced) if announced > position.offset);
+        room.opening = Opening::Open;
+        room.position = position;
+        missed
+    }
+}

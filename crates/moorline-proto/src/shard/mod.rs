@@ -1,0 +1,413 @@
+//! The session machine of one shard: its sessions, their rooms and connections, and every decision about them.
+//!
+//! # For drivers
+//! A [`Shard`] does nothing by itself. Its driver calls, in this order and from one task:
+//! 1. [`Shard::handle`] with whatever happened;
+//! 2. [`Shard::fan_out`] until it returns false, yielding to other work in between if it likes: nothing else is
+//!    handled before;
+//! 3. [`Shard::poll_output`] until it returns none, performing each output; outputs that have an answer name the
+//!    [`Input`] that brings it;
+//! 4. waits until [`Shard::poll_timeout`], then [`Shard::handle_timeout`], or until something happens.
+//!
+//! What is to be written to a connection goes straight through [`Host::write`], which takes what the socket takes; what it
+//! does not take waits in the session's outbox until [`Input::Writable`].
+//!
+//! # How delivery works
+//! A member is **live** while it has everything up to the shard's position in the room: it then needs no position of its
+//! own, and a batch is written to it as it is. Every other member is a **reader** of the log, one page at a time, until it
+//! stands where the shard stands. Joining, resuming and catching up after being slow are that one thing.
+
+mod catch_up;
+mod command;
+mod establish;
+mod fan_out;
+mod frames;
+mod lookup;
+mod membership;
+mod room;
+mod session;
+mod timers;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use slab::Slab;
+
+pub use self::establish::Claim;
+use self::establish::Pending;
+use self::fan_out::FanOut;
+pub use self::lookup::{Audience, Liveness, RoomView, SessionFilter, SessionView, ShardCounts};
+use self::room::Room;
+use self::session::Session;
+use crate::batch::{EncodedBatch, EncodedEphemeral, Framing, Page};
+use crate::close::CloseCode;
+use crate::error::Rejection;
+use crate::frame::{Answer, Inbound, Presence, Publish, Ref};
+use crate::heartbeat::Policy;
+use crate::id::{Owner, RoomName, SessionId, UserId};
+use crate::position::Offset;
+use crate::resume::{RoomState, Survey, SurveyRequest};
+use crate::session_record::SessionRecord;
+use crate::time::{Instant, Now};
+use crate::users::Users;
+use crate::wheel::Wheel;
+
+/// A session's place in its shard. Given out again once the session is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionKey(pub u32);
+
+/// A room's place in its shard. Given out again once the room is empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RoomKey(pub u32);
+
+/// Names one connection of the node, never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// A connection of a session. Inputs that name a connection which the session no longer has are ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The session.
+    pub session: SessionKey,
+    /// Its connection.
+    pub connection: ConnectionId,
+}
+
+/// What a shard is told to be like. Every bound has its reason beside it.
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    /// When to ping and when to give up.
+    pub heartbeat: Policy,
+    /// The JSON ping's `type`. Default `ping`.
+    pub heartbeat_frame: String,
+    /// How long a session outlives its connection. Default 1 h (R16).
+    pub session_lifetime: Duration,
+    /// Rooms per session. Default 128: each costs memory while the session lives.
+    pub rooms_max: usize,
+    /// Bytes of custom metadata. Default 4 KiB.
+    pub metadata_max_bytes: usize,
+    /// Bytes that wait for a full socket before the connection is lagging. Default 128 KiB; control frames may
+    /// double it before the connection is closed with 1013.
+    pub pending_max_bytes: usize,
+    /// How long a full socket may take nothing at all. Default 30 s.
+    pub stall_timeout: Duration,
+    /// Publishes of one session that wait for the broker. Default 1,024.
+    pub in_flight_max: u32,
+    /// How frames are laid out.
+    pub framing: Framing,
+}
+
+/// What a shard asks of its driver and is answered at once.
+pub trait Host {
+    /// Offers bytes to a session's connection, and returns how many it took without waiting.
+    fn write(&mut self, session: SessionKey, bytes: &[u8]) -> usize;
+
+    /// From now on the session's connection is this one.
+    fn bind(&mut self, connection: ConnectionId, session: SessionKey);
+
+    /// Lends the node's count of users' sessions.
+    fn with_users(&mut self, act: &mut dyn FnMut(&mut Users));
+}
+
+/// What one call of the driver's brings: the moment, and the driver itself.
+struct Turn<'a> {
+    now: Now,
+    host: &'a mut dyn Host,
+}
+
+/// Whom a survey is for.
+#[derive(Clone, Debug)]
+pub enum Surveyor {
+    /// A connection that is being established.
+    Establish(ConnectionId),
+    /// A session that joins a room.
+    Join(Box<Join>),
+}
+
+/// A join that waits for its survey.
+#[derive(Clone, Debug)]
+pub struct Join {
+    pub(super) session: SessionKey,
+    pub(super) room: RoomKey,
+    /// The membership's number, so that a later join of the same room is told apart.
+    pub(super) ticket: u32,
+    /// Whether the membership began with it.
+    pub(super) is_new: bool,
+    pub(super) reference: Option<Ref>,
+}
+
+/// Whom a page is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageReader {
+    /// A member that is not live.
+    Member(Peer, RoomKey),
+    /// All live members: the shard missed announcements.
+    Room(RoomKey),
+}
+
+/// A publish that waits for its answer.
+#[derive(Clone, Debug)]
+pub struct Ticket {
+    /// Who asked.
+    pub peer: Peer,
+    /// Where it wants the answer.
+    pub reference: Option<Ref>,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A connection wants a session.
+    Establish(Box<Claim>),
+    /// A connection that was being established is gone.
+    Abandoned(ConnectionId),
+    /// Answers [`Output::Load`].
+    Loaded(ConnectionId, Result<Option<Arc<SessionRecord>>, Rejection>),
+    /// Answers [`Output::Claim`] with the fence.
+    Claimed(ConnectionId, Result<u64, Rejection>),
+    /// Answers [`Output::Survey`].
+    Surveyed(Surveyor, Result<Vec<Survey>, Rejection>),
+    /// Answers [`Output::Save`].
+    Saved(Peer, Result<(), Rejection>),
+    /// A frame was received.
+    Frame(Peer, Inbound),
+    /// Something was received that asks for nothing, such as the transport's pong.
+    Alive(Peer),
+    /// The transport's ping was received.
+    TransportPing(Peer, Box<[u8]>),
+    /// The connection ended, or has to; with the close frame to send, where one is due: the answer to the peer's, or what rule
+    /// of the transport it broke.
+    Lost(Peer, Option<(u16, &'static str)>),
+    /// Answers [`Output::AwaitWritable`].
+    Writable(Peer),
+    /// Records were announced.
+    Batch(Arc<EncodedBatch>),
+    /// An ephemeral message was announced.
+    Ephemeral(Arc<EncodedEphemeral>),
+    /// Announcements were lost.
+    AnnouncementsLost,
+    /// Answers [`Output::Subscribe`].
+    Subscribed(RoomKey, RoomName, Result<RoomState, Rejection>),
+    /// Answers [`Output::Read`].
+    PageRead(PageReader, RoomName, Result<Page, Rejection>),
+    /// Answers [`Output::Publish`].
+    Published(Ticket, Result<Answer, Rejection>),
+    /// Answers [`Output::Presence`].
+    Presence(Ticket, Presence),
+    /// Every connection is to go, told to come back at times spread over this long.
+    Drain(Duration),
+}
+
+/// What the driver has to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Look a session record up.
+    Load(ConnectionId, SessionId),
+    /// Take ownership of a session id.
+    Claim(ConnectionId, SessionId),
+    /// Ask the broker how a reader goes on.
+    Survey {
+        /// Whom the answer is for.
+        surveyor: Surveyor,
+        /// The reader.
+        session: SessionId,
+        /// Its user.
+        user: Option<UserId>,
+        /// The rooms.
+        requests: Vec<SurveyRequest>,
+    },
+    /// Keep a session record. Answered where a connection waits for it.
+    Save {
+        /// What to keep.
+        record: Arc<SessionRecord>,
+        /// The right to.
+        fence: u64,
+        /// Who waits.
+        waiting: Option<Peer>,
+    },
+    /// Forget a session record.
+    Remove(SessionId, u64),
+    /// Announce a room to this shard from now on.
+    Subscribe(RoomKey, RoomName),
+    /// No longer.
+    Unsubscribe(RoomName),
+    /// Read a room's log.
+    Read {
+        /// Whom for.
+        reader: PageReader,
+        /// The room.
+        room: RoomName,
+        /// After this.
+        after: Offset,
+    },
+    /// Publish. Publications reach the broker in the order of these outputs.
+    Publish {
+        /// Who waits.
+        ticket: Ticket,
+        /// Within whom its id is unique.
+        sender: Arc<str>,
+        /// What.
+        publish: Box<Publish>,
+    },
+    /// Ask all shards who is in a room.
+    Presence(Ticket, RoomName),
+    /// The connection is this peer's: from now on its frames are wanted.
+    Established(Peer),
+    /// A connection gets no session.
+    Refuse(ConnectionId, CloseCode, String),
+    /// Say when the connection takes bytes again.
+    AwaitWritable(Peer),
+    /// End the connection: what waits for it, which ends with the close frame, may still be written for a moment.
+    Close {
+        /// Whose.
+        peer: Peer,
+        /// What waits.
+        rest: Vec<u8>,
+    },
+    /// The session's user has too many absent ones: this one expires, on whichever shard it is.
+    Expire(SessionId),
+    /// Something that logs, metrics and callbacks want to know.
+    Event(Event),
+}
+
+/// What an observer is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A session was established.
+    Connected {
+        /// Which.
+        session: SessionId,
+        /// Its user.
+        user: Option<UserId>,
+        /// Whether it went on.
+        resumed: bool,
+    },
+    /// A session lost its connection.
+    Disconnected {
+        /// Which.
+        session: SessionId,
+        /// Its user.
+        user: Option<UserId>,
+        /// The close code, where one was sent or received.
+        code: Option<u16>,
+    },
+    /// A peer was declared dead (R20).
+    Dead {
+        /// Which session's.
+        session: SessionId,
+        /// Its user.
+        user: Option<UserId>,
+    },
+    /// A session ended.
+    Ended {
+        /// Which.
+        session: SessionId,
+    },
+}
+
+/// The machine. See the [module](self) for its driver's contract.
+#[derive(Debug)]
+pub struct Shard {
+    config: Arc<ShardConfig>,
+    sessions: Slab<Session>,
+    by_id: HashMap<SessionId, SessionKey>,
+    users: HashMap<UserId, Vec<SessionKey>>,
+    rooms: Slab<Room>,
+    by_name: HashMap<RoomName, RoomKey>,
+    everyone: RoomKey,
+    pending: BTreeMap<ConnectionId, Pending>,
+    wheel: Wheel,
+    queue: VecDeque<RoomKey>,
+    current: Option<FanOut>,
+    /// Rooms whose log could not be read, and when to try again.
+    behind: Vec<RoomKey>,
+    retry_at: Option<Instant>,
+    outputs: VecDeque<Output>,
+    ping: Arc<[u8]>,
+    connected: usize,
+    tickets: u32,
+    draining: bool,
+}
+
+impl Shard {
+    /// A shard without sessions. Its first output subscribes to the room of everyone.
+    #[must_use]
+    pub fn new(config: Arc<ShardConfig>, now: Now) -> Self {
+        let tick = (config.heartbeat.interval / 32).clamp(Duration::from_millis(10), Duration::from_secs(1));
+        let mut shard = Self {
+            ping: ping(&config),
+            config,
+            sessions: Slab::new(),
+            by_id: HashMap::new(),
+            users: HashMap::new(),
+            rooms: Slab::new(),
+            by_name: HashMap::new(),
+            everyone: RoomKey(0),
+            pending: BTreeMap::new(),
+            wheel: Wheel::new(tick, now.instant),
+            queue: VecDeque::new(),
+            current: None,
+            behind: Vec::new(),
+            retry_at: None,
+            outputs: VecDeque::new(),
+            connected: 0,
+            tickets: 0,
+            draining: false,
+        };
+        shard.everyone = shard.open_room(&RoomName::own(&Owner::All));
+        shard
+    }
+
+    /// Takes in what happened.
+    pub fn handle(&mut self, now: Now, input: Input, host: &mut dyn Host) {
+        let turn = &mut Turn { now, host };
+        while self.serve_members(turn, usize::MAX) {}
+        match input {
+            Input::Establish(claim) => self.establish(*claim),
+            Input::Abandoned(connection) => self.abandon(connection),
+            Input::Loaded(connection, record) => self.loaded(connection, record),
+            Input::Claimed(connection, fence) => self.claimed(connection, fence),
+            Input::Surveyed(surveyor, surveys) => self.surveyed(turn, surveyor, surveys),
+            Input::Saved(peer, result) => self.saved(turn, peer, result),
+            Input::Frame(peer, inbound) => self.frame(turn, peer, inbound),
+            Input::Alive(peer) => self.alive(turn.now, peer),
+            Input::TransportPing(peer, payload) => self.transport_ping(turn, peer, &payload),
+            Input::Lost(peer, why) => self.lost(turn, peer, why),
+            Input::Writable(peer) => self.writable(turn, peer),
+            Input::Batch(batch) => self.announced(batch),
+            Input::Ephemeral(ephemeral) => self.ephemeral(turn, &ephemeral),
+            Input::AnnouncementsLost => self.announcements_lost(),
+            Input::Subscribed(key, room, state) => self.subscribed(turn.now, key, &room, state),
+            Input::PageRead(reader, room, page) => self.page_read(turn, reader, &room, page),
+            Input::Published(ticket, outcome) => self.published(turn, ticket, outcome),
+            Input::Presence(ticket, presence) => self.presence_found(turn, ticket, presence),
+            Input::Drain(spread) => self.drain(turn, spread),
+        }
+    }
+
+    /// The next thing to do, if any.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Shard::handle_timeout`] wants to be called, if nothing happens before.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        [self.wheel.next(), self.retry_at].into_iter().flatten().min()
+    }
+}
+
+/// A slab's index as a key. There are never 2^32 of anything here: each costs more than a byte.
+fn number(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+/// The JSON ping and the transport's, in one piece: browsers answer the second even when the page's script does not.
+fn ping(config: &ShardConfig) -> Arc<[u8]> {
+    let mut out = Vec::new();
+    let json = serde_json::json!({ "type": config.heartbeat_frame }).to_string();
+    config.framing.text(&mut out, json.as_bytes());
+    (config.framing.ping)(&mut out);
+    out.into()
+}

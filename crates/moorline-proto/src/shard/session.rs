@@ -1,0 +1,120 @@
+//! A session as its shard knows it.
+
+use std::sync::Arc;
+
+use super::room::Standing;
+use super::{ConnectionId, Peer, RoomKey, SessionKey};
+use crate::frame::ServerFrame;
+use crate::heartbeat::Heartbeat;
+use crate::id::{SessionId, UserId};
+use crate::outbox::Outbox;
+use crate::position::{Epoch, Offset, Position};
+use crate::record::Reader;
+use crate::session_record::SessionRecord;
+use crate::time::{Instant, Now};
+
+/// A session's place in one room.
+#[derive(Debug)]
+pub(super) struct Membership {
+    pub(super) room: RoomKey,
+    /// Where it stands in the room's list of its standing.
+    pub(super) slot: u32,
+    /// Tells this membership from an earlier one of the same session in the same room.
+    pub(super) ticket: u32,
+    pub(super) standing: Standing,
+    /// Whether the position moved on without anything being sent, since the last `position` frame.
+    pub(super) skipped: bool,
+    /// The history that the three offsets belong to.
+    pub(super) epoch: Epoch,
+    /// Up to here the client has processed everything.
+    pub(super) acked: Offset,
+    /// A reader's position; a live member's is the room's.
+    pub(super) position: Offset,
+    /// The highest that this connection was sent while it was no live member.
+    pub(super) sent: Offset,
+}
+
+impl Membership {
+    pub(super) const fn position(&self) -> Position {
+        Position { epoch: self.epoch, offset: self.position }
+    }
+
+    pub(super) const fn acked(&self) -> Position {
+        Position { epoch: self.epoch, offset: self.acked }
+    }
+}
+
+/// `connection_established`, the reply to `hello`, and the resets before the replay.
+#[derive(Debug, Default)]
+pub(super) struct Greeting {
+    pub(super) frames: Vec<ServerFrame>,
+    pub(super) resumed: bool,
+}
+
+/// A live connection.
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) id: ConnectionId,
+    pub(super) heartbeat: Heartbeat,
+    /// What waits for the full socket.
+    pub(super) outbox: Option<Box<Outbox>>,
+    /// What it is told first, until the session is safely kept.
+    pub(super) greeting: Option<Box<Greeting>>,
+    /// Whether a page is on its way.
+    pub(super) reading: bool,
+    /// Publishes that the broker has not answered.
+    pub(super) in_flight: u32,
+}
+
+/// A session, connected or absent.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// What is kept of it, as it was kept last.
+    pub(super) record: Arc<SessionRecord>,
+    pub(super) fence: u64,
+    pub(super) connected: Option<Connected>,
+    /// When the last connection ended; meaningless while connected.
+    pub(super) absent_since: Instant,
+    pub(super) last_activity: Instant,
+    pub(super) memberships: Vec<Membership>,
+    /// The room of the connection's URL.
+    pub(super) home: Option<RoomKey>,
+    /// Whether it is in its own rooms.
+    pub(super) own_rooms: bool,
+    /// By when acknowledgements are to be kept.
+    pub(super) flush_at: Option<Instant>,
+}
+
+impl Session {
+    pub(super) fn id(&self) -> &SessionId {
+        &self.record.id
+    }
+
+    pub(super) fn user(&self) -> Option<&UserId> {
+        self.record.user.as_ref()
+    }
+
+    pub(super) fn reader(&self) -> Reader<'_> {
+        Reader { session: &self.record.id, user: self.record.user.as_ref() }
+    }
+
+    pub(super) fn peer(&self, key: SessionKey) -> Option<Peer> {
+        self.connected.as_ref().map(|connected| Peer { session: key, connection: connected.id })
+    }
+
+    pub(super) fn membership(&self, room: RoomKey) -> Option<&Membership> {
+        self.memberships.iter().find(|membership| membership.room == room)
+    }
+
+    pub(super) fn membership_mut(&mut self, room: RoomKey) -> Option<&mut Membership> {
+        self.memberships.iter_mut().find(|membership| membership.room == room)
+    }
+
+    /// Something was received.
+    pub(super) fn seen(&mut self, now: Now) {
+        self.last_activity = now.instant;
+        if let Some(connected) = &mut self.connected {
+            connected.heartbeat.seen(now.instant);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! How many sessions each user has, over all shards of a node: the one count that crosses them (requirement R6).
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::id::{SessionId, UserId};
+
+/// The bounds per user.
+#[derive(Clone, Copy, Debug)]
+pub struct UserLimits {
+    /// Connected sessions. Default 5 (R6).
+    pub connected: usize,
+    /// Absent ones; beyond it the one that is away longest expires. Default 20: a user's forgotten tabs of an hour.
+    pub absent: usize,
+}
+
+impl Default for UserLimits {
+    fn default() -> Self {
+        Self { connected: 5, absent: 20 }
+    }
+}
+
+/// The counts.
+#[derive(Debug)]
+pub struct Users {
+    limits: UserLimits,
+    entries: HashMap<UserId, Entry>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    connected: u32,
+    /// In the order in which they went; none while there are none, so that a connected user costs little.
+    absent: Option<Box<VecDeque<SessionId>>>,
+}
+
+impl Entry {
+    fn returned(&mut self, session: &SessionId) {
+        if let Some(absent) = &mut self.absent {
+            absent.retain(|other| other != session);
+            if absent.is_empty() {
+                self.absent = None;
+            }
+        }
+    }
+}
+
+impl Users {
+    /// Nobody.
+    #[must_use]
+    pub fn new(limits: UserLimits) -> Self {
+        Self { limits, entries: HashMap::new() }
+    }
+
+    /// A session of the user connects, new or back from absence. False, and nothing changed, at the limit.
+    #[must_use]
+    pub fn connect(&mut self, user: &UserId, session: &SessionId) -> bool {
+        let connected = self.entries.get(user).map_or(0, |entry| entry.connected);
+        if connected as usize >= self.limits.connected {
+            return false;
+        }
+        let entry = self.entries.entry(user.clone()).or_default();
+        entry.connected += 1;
+        entry.returned(session);
+        true
+    }
+
+    /// A connected session of the user goes. Returns the one that expires for it, if the bound is crossed.
+    #[must_use]
+    pub fn leave(&mut self, user: &UserId, session: &SessionId) -> Option<SessionId> {
+        let entry = self.entries.get_mut(user)?;
+        entry.connected = entry.connected.saturating_sub(1);
+        let absent = entry.absent.get_or_insert_default();
+        absent.push_back(session.clone());
+        if absent.len() > self.limits.absent { absent.front().cloned() } else { None }
+    }
+
+    /// An absent session of the user ends.
+    pub fn forget(&mut self, user: &UserId, session: &SessionId) {
+        if let Some(entry) = self.entries.get_mut(user) {
+            entry.returned(session);
+            if entry.connected == 0 && entry.absent.is_none() {
+                self.entries.remove(user);
+            }
+        }
+    }
+
+    /// How many users have sessions.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(name: &str) -> SessionId {
+        SessionId::new(name).unwrap()
+    }
+
+    #[test]
+    fn limits_hold_and_counts_are_exact_afterwards() {
+        let mut users = Users::new(UserLimits { connected: 2, absent: 1 });
+        let ann = UserId::new("ann").unwrap();
+        let [a, b, c] = ["a", "b", "c"].map(session);
+        assert!(users.connect(&ann, &a) && users.connect(&ann, &b));
+        assert!(!users.connect(&ann, &c));
+        assert_eq!(users.leave(&ann, &a), None);
+        assert!(users.connect(&ann, &c));
+        assert_eq!(users.leave(&ann, &b), Some(a.clone()));
+        users.forget(&ann, &a);
+        assert!(users.connect(&ann, &b));
+        assert_eq!(users.leave(&ann, &b), None);
+        assert_eq!(users.leave(&ann, &c), Some(b.clone()));
+        users.forget(&ann, &b);
+        users.forget(&ann, &c);
+        assert_eq!(users.count(), 0);
+    }
+}

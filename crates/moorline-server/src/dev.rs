@@ -1,0 +1,59 @@
+//! `moorline dev`.
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use moorline::Node;
+use tokio::net::TcpListener;
+
+use crate::settings::{self, Settings};
+use crate::{assemble, cli, http, listen};
+
+/// Runs until it is told to stop.
+pub(crate) fn run(arguments: &cli::Dev) -> anyhow::Result<()> {
+    let settings = settings::load(arguments.listen)?;
+    settings::check_loopback(settings.listen)?;
+    logs();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(serve(settings))
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .with_context(|| format!("listening on {}: choose another address with --listen", settings.listen))?;
+    let address = listener.local_addr().context("asking for the address")?;
+    let node = assemble::dev(settings.node.clone())?;
+    let stop = listen::stop_signal().context("listening for signals")?;
+    greet(address);
+    let router = http::router(&node, settings.body_max_bytes);
+    let server = listen::Server::start(listener, router, &settings);
+    stop.await;
+    tracing::info!("draining");
+    drain(&node, server).await;
+    Ok(())
+}
+
+async fn drain(node: &Node, server: listen::Server) {
+    node.drain().await;
+    server.stop().await;
+}
+
+fn greet(address: SocketAddr) {
+    println!("Moorline is ready, for development: in memory, and it believes who clients say they are.");
+    println!();
+    println!("  page       http://{address}/");
+    println!("  connect    ws://{address}/ws/lobby?user=ann");
+    println!(
+        "  publish    curl http://{address}/v1/publish -d '{{\"to\":{{\"room\":\"lobby\"}},\"message\":{{\"type\":\"hello\",\"text\":\"hi\"}}}}'"
+    );
+    println!();
+}
+
+/// Logs to standard error; what they say is chosen by RUST_LOG, `info` by default.
+fn logs() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

@@ -1,0 +1,67 @@
+//! What stands in URLs, checked.
+
+use axum::extract::FromRequestParts;
+use axum::extract::rejection::PathRejection;
+use http::request::Parts;
+use moorline::{ErrorCode, RoomName, SessionId, UserId};
+use serde::de::DeserializeOwned;
+
+use super::problem::Problem;
+
+/// Query parameters: an unknown one, one that stands twice or a malformed value is refused.
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let text = parts.uri.query().unwrap_or_default();
+        serde_urlencoded::from_str(text)
+            .map(Self)
+            .map_err(|error| Problem::of(ErrorCode::BadFrame, format!("the query: {error}")))
+    }
+}
+
+/// Path parameters, decoded.
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        axum::extract::Path::from_request_parts(parts, state)
+            .await
+            .map(|axum::extract::Path(value)| Self(value))
+            .map_err(|error: PathRejection| Problem::of(ErrorCode::BadFrame, error.body_text()))
+    }
+}
+
+/// The name of a room of the application's.
+pub(crate) fn room(text: &str) -> Result<RoomName, Problem> {
+    RoomName::new(text).map_err(|error| Problem::of(ErrorCode::RoomInvalid, format!("the room name {error}")))
+}
+
+/// The name of a room to read, own rooms included.
+pub(crate) fn any_room(text: &str) -> Result<RoomName, Problem> {
+    RoomName::stored(text)
+        .map_err(|error| Problem::of(ErrorCode::RoomInvalid, format!("the room name {error}")))
+}
+
+/// A session's id.
+pub(crate) fn session(text: &str) -> Result<SessionId, Problem> {
+    SessionId::new(text).map_err(|error| Problem::of(ErrorCode::IdInvalid, format!("the session id {error}")))
+}
+
+/// A user's id.
+pub(crate) fn user(text: &str) -> Result<UserId, Problem> {
+    UserId::new(text).map_err(|error| Problem::of(ErrorCode::IdInvalid, format!("the user id {error}")))
+}
+
+/// How many a page may have: `limit`, or 100.
+pub(crate) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
+    const DEFAULT: usize = 100;
+    match asked.unwrap_or(DEFAULT) {
+        limit if (1..=moorline::SessionFilter::MAX).contains(&limit) => Ok(limit),
+        _ => Err(Problem::of(ErrorCode::BadFrame, "limit is 1 to 1000")),
+    }
+}

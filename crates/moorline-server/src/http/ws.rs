@@ -1,0 +1,65 @@
+//! Where connections come in.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use moorline::transport::axum::Upgrade;
+use moorline::{Endpoint, ErrorCode, Node, Offset, ResumeToken, RoomName};
+use serde::Deserialize;
+
+use super::problem::Problem;
+use super::query::{self, Path, Query};
+
+/// What a client may say in the URL.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Parameters {
+    user: Option<String>,
+    session: Option<String>,
+    resume_token: Option<String>,
+    last_message_id: Option<u64>,
+}
+
+pub(crate) async fn own(
+    State(node): State<Node>,
+    Query(parameters): Query<Parameters>,
+    upgrade: Upgrade,
+) -> Result<Response, Problem> {
+    if parameters.last_message_id.is_some() {
+        return Err(Problem::of(
+            ErrorCode::RoomRequired,
+            "last_message_id needs a room in the URL: /ws/{room}",
+        ));
+    }
+    accept(&node, None, &parameters, upgrade)
+}
+
+pub(crate) async fn room(
+    State(node): State<Node>,
+    Path(room): Path<String>,
+    Query(parameters): Query<Parameters>,
+    upgrade: Upgrade,
+) -> Result<Response, Problem> {
+    accept(&node, Some(query::room(&room)?), &parameters, upgrade)
+}
+
+fn accept(
+    node: &Node,
+    room: Option<RoomName>,
+    parameters: &Parameters,
+    upgrade: Upgrade,
+) -> Result<Response, Problem> {
+    let last_message_id = parameters.last_message_id.map(Offset);
+    if last_message_id.is_some_and(|offset| offset > Offset::MAX) {
+        return Err(Problem::of(ErrorCode::BadFrame, "last_message_id is at most 2^53-1"));
+    }
+    let endpoint = Endpoint {
+        room,
+        user: parameters.user.as_deref().map(query::user).transpose()?,
+        session: parameters.session.as_deref().map(query::session).transpose()?,
+        may_choose_session: true,
+        resume_token: parameters.resume_token.as_deref().map(ResumeToken::presented),
+        last_message_id,
+        single_room: false,
+    };
+    Ok(upgrade.accept(node, endpoint).into_response())
+}

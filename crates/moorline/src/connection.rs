@@ -1,0 +1,144 @@
+//! The reading side of a connection: a small task that hands decoded frames to the session's shard.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::time::Duration;
+
+use bytes::Bytes;
+use moorline_proto::close::CloseCode;
+use moorline_proto::codec;
+use moorline_proto::frame::Inbound;
+use moorline_proto::shard::{Input, Peer};
+use moorline_ws::decoder::Decoder;
+use moorline_ws::event::Event;
+use tokio::sync::mpsc;
+
+use crate::shard::Message;
+use crate::transport::Reader;
+
+/// How long a peer that was told to go may take to go: what it still sends must be read, else the network drops what it
+/// was told.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Something that a connection received.
+#[derive(Debug)]
+pub(crate) enum Received {
+    Frame(Box<Inbound>),
+    Ping(Box<[u8]>),
+    /// A sign of life that asks for nothing.
+    Alive,
+    /// The end, and the close frame to send for it, where one is due.
+    End(Option<(u16, &'static str)>),
+}
+
+impl Received {
+    fn into_input(self, peer: Peer) -> Input {
+        match self {
+            Self::Frame(inbound) => Input::Frame(peer, *inbound),
+            Self::Ping(payload) => Input::TransportPing(peer, payload),
+            Self::Alive => Input::Alive(peer),
+            Self::End(why) => Input::Lost(peer, why),
+        }
+    }
+}
+
+/// A socket's reading end with its decoder. Holds no buffer while nothing is half-read.
+pub(crate) struct Link {
+    reader: Reader,
+    decoder: Decoder,
+    received: VecDeque<Received>,
+}
+
+impl Link {
+    pub(crate) fn new(reader: Reader, decoder: Decoder) -> Self {
+        Self { reader, decoder, received: VecDeque::new() }
+    }
+
+    /// What the client sent behind its handshake.
+    pub(crate) fn take_early(&mut self, early: Bytes) {
+        if !early.is_empty() {
+            decode(&mut self.decoder, &mut Vec::from(early), &mut self.received);
+        }
+    }
+
+    pub(crate) fn next_received(&mut self) -> Option<Received> {
+        let received = self.received.pop_front();
+        if self.received.is_empty() {
+            self.received = VecDeque::new();
+        }
+        received
+    }
+
+    /// Waits for bytes and decodes them. False at the end of the connection.
+    pub(crate) async fn read(&mut self) -> bool {
+        let Self { reader, decoder, received } = self;
+        let read =
+            poll_fn(|context| reader.poll_read(context, &mut |bytes| decode(decoder, bytes, received))).await;
+        matches!(read, Ok(count) if count > 0)
+    }
+
+    /// Reads and drops what still comes, for a moment.
+    pub(crate) async fn linger(mut self) {
+        let gone = async {
+            while self.read().await {
+                self.received = VecDeque::new();
+            }
+        };
+        // Whether it went or not, the socket is closed now.
+        let _went = tokio::time::timeout(LINGER, gone).await;
+    }
+}
+
+/// Decodes what was read.
+fn decode(decoder: &mut Decoder, bytes: &mut [u8], received: &mut VecDeque<Received>) {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match decoder.decode(rest) {
+            Ok(decoded) => {
+                let used = decoded.used;
+                received.extend(decoded.event.map(receive));
+                rest = &mut rest[used..];
+            }
+            Err(violation) => {
+                tracing::debug!(%violation, "a peer broke the WebSocket protocol");
+                received.push_back(Received::End(Some((violation.close_code(), "protocol violation"))));
+                return;
+            }
+        }
+    }
+}
+
+fn receive(event: Event<'_>) -> Received {
+    match event {
+        Event::Text(text) => Received::Frame(Box::new(codec::decode(&text))),
+        Event::Binary(_) => Received::End(Some((CloseCode::Unsupported.number(), "text frames only"))),
+        Event::Ping(payload) => Received::Ping(Cow::into_owned(payload).into()),
+        Event::Pong(_) => Received::Alive,
+        Event::Close(close) => {
+            let code = close.map_or(CloseCode::Normal.number(), |close| close.code);
+            Received::End(Some((code, "")))
+        }
+    }
+}
+
+/// Reads for a session until the connection ends.
+pub(crate) async fn read(mut link: Link, peer: Peer, inbox: mpsc::Sender<Message>) {
+    loop {
+        while let Some(received) = link.next_received() {
+            let last = matches!(received, Received::End(_));
+            // A shard that is busy makes this client wait, and no other.
+            let Ok(permit) = inbox.reserve().await else { return };
+            permit.send(Message::Input(Box::new(received.into_input(peer))));
+            if last {
+                return link.linger().await;
+            }
+        }
+        if !link.read().await {
+            let ended = Message::Input(Box::new(Input::Lost(peer, None)));
+            // Without a shard nobody needs to know.
+            let _stopped = inbox.send(ended).await;
+            return;
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! The driver of one shard: one task that owns its machine and its sockets' write sides, and performs its outputs.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use moorline_broker::{Broker, BrokerError, Fence, NodeId, ReadLimit, SessionStore, StoreError};
+use moorline_proto::batch::{EncodedBatch, EncodedEphemeral};
+use moorline_proto::error::{ErrorCode, Rejection};
+use moorline_proto::shard::{Claim, Host, Input, Output, Peer, Shard, Ticket};
+use moorline_proto::time::Now;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::host::{Sockets, Waiting};
+use crate::node::Node;
+use crate::transport::Writer;
+
+/// How many inputs wait for a shard: enough for a burst, few enough that a reader notices a busy one.
+const INBOX: usize = 4096;
+/// How many announcements wait for a shard. One that falls further behind reads the logs instead.
+const ANNOUNCED: usize = 8192;
+/// How many of either are taken at once.
+const TAKE: usize = 512;
+/// How many members are served, or answers performed, before other tasks of the thread get their turn.
+const TURN: usize = 256;
+/// How many records one page has at most.
+const PAGE_RECORDS: usize = 256;
+
+/// What a shard is sent.
+pub(crate) enum Message {
+    Input(Box<Input>),
+    Establish(Box<Claim>, Waiting),
+    /// A look-up or command, which answers by itself.
+    Call(Call),
+}
+
+pub(crate) type Call = Box<dyn FnOnce(&mut Shard, Now, &mut dyn Host) + Send>;
+
+/// What the pump posts to every shard.
+#[derive(Clone)]
+pub(crate) enum Posted {
+    Batch(Arc<EncodedBatch>),
+    Ephemeral(Arc<EncodedEphemeral>),
+}
+
+/// The ways to a shard.
+#[derive(Clone)]
+pub(crate) struct ShardHandle {
+    inbox: mpsc::Sender<Message>,
+    posted: mpsc::Sender<Posted>,
+    behind: Arc<AtomicBool>,
+}
+
+/// A shard's ends of those ways.
+pub(crate) struct Mailbox {
+    inbox: mpsc::Receiver<Message>,
+    posted: mpsc::Receiver<Posted>,
+    behind: Arc<AtomicBool>,
+}
+
+impl ShardHandle {
+    pub(crate) fn new() -> (Self, Mailbox) {
+        let (inbox, inbox_end) = mpsc::channel(INBOX);
+        let (posted, posted_end) = mpsc::channel(ANNOUNCED);
+        let behind = Arc::new(AtomicBool::new(false));
+        let mailbox = Mailbox { inbox: inbox_end, posted: posted_end, behind: Arc::clone(&behind) };
+        (Self { inbox, posted, behind }, mailbox)
+    }
+
+    pub(crate) fn inbox(&self) -> mpsc::Sender<Message> {
+        self.inbox.clone()
+    }
+
+    /// Posts an announcement without waiting: a shard that cannot take it is behind, and reads the logs.
+    pub(crate) fn post(&self, posted: Posted) {
+        if self.posted.try_send(posted).is_err() {
+            self.behind.store(true, Ordering::Release);
+        }
+    }
+
+    /// Announcements were lost before they came here.
+    pub(crate) fn lost(&self) {
+        self.behind.store(true, Ordering::Release);
+        // Only wakes it; one that has something to do is awake.
+        let _full = self.inbox.try_send(Message::Call(Box::new(|_, _, _| {})));
+    }
+
+    /// Asks for a session for a connection; none where it is refused.
+    pub(crate) async fn establish(&self, claim: Claim, writer: Writer) -> Option<Peer> {
+        let (established, answer) = oneshot::channel();
+        let waiting = Waiting { writer, established };
+        self.inbox.send(Message::Establish(Box::new(claim), waiting)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Runs something inside the shard and returns its result; none where the shard has stopped.
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut Shard, Now, &mut dyn Host) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (done, result) = oneshot::channel();
+        let call: Call = Box::new(move |shard, now, host| {
+            // Who asked may have stopped waiting.
+            let _unwanted = done.send(act(shard, now, host));
+        });
+        self.inbox.send(Message::Call(call)).await.ok()?;
+        result.await.ok()
+    }
+
+    pub(crate) async fn input(&self, input: Input) {
+        // A shard that has stopped needs no input.
+        let _stopped = self.inbox.send(Message::Input(Box::new(input))).await;
+    }
+}
+
+/// What a shard's driver works with.
+pub(crate) struct Driver {
+    pub(crate) shard: Shard,
+    pub(crate) sockets: Sockets,
+    pub(crate) node: Node,
+    pub(crate) handle: ShardHandle,
+    pub(crate) clock: Clock,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) store: Arc<dyn SessionStore>,
+    pub(crate) owner: NodeId,
+    /// Answers that were there at once.
+    pub(crate) ready: VecDeque<Input>,
+}
+
+impl Driver {
+    /// Runs until the node stops.
+    pub(crate) async fn run(mut self, mut mailbox: Mailbox, stopped: CancellationToken) {
+        let mut messages = Vec::with_capacity(TAKE);
+        let mut posted = Vec::with_capacity(TAKE);
+        let mut sleep = pin!(tokio::time::sleep_until(self.clock.runtime(self.clock.now().instant)));
+        loop {
+            self.settle().await;
+            let deadline = self.shard.poll_timeout().map(|at| self.clock.runtime(at));
+            if let Some(deadline) = deadline.filter(|deadline| *deadline != sleep.deadline()) {
+                sleep.as_mut().reset(deadline);
+            }
+            tokio::select! {
+                biased;
+                () = stopped.cancelled() => return,
+                () = sleep.as_mut(), if deadline.is_some() => {
+                    self.shard.handle_timeout(self.clock.now(), &mut self.sockets);
+                }
+                _ = mailbox.posted.recv_many(&mut posted, TAKE) => self.announced(&mut posted),
+                _ = mailbox.inbox.recv_many(&mut messages, TAKE) => self.received(&mut messages).await,
+            }
+            if mailbox.behind.swap(false, Ordering::AcqRel) {
+                self.handle(Input::AnnouncementsLost);
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.shard.handle(self.clock.now(), input, &mut self.sockets);
+    }
+
+    fn announced(&mut self, posted: &mut Vec<Posted>) {
+        for posted in posted.drain(..) {
+            self.handle(match posted {
+                Posted::Batch(batch) => Input::Batch(batch),
+                Posted::Ephemeral(ephemeral) => Input::Ephemeral(ephemeral),
+            });
+        }
+    }
+
+    async fn received(&mut self, messages: &mut Vec<Message>) {
+        for message in messages.drain(..) {
+            match message {
+                Message::Input(input) => self.handle(*input),
+                Message::Establish(claim, waiting) => {
+                    self.sockets.wait(claim.connection, waiting);
+                    self.handle(Input::Establish(claim));
+                }
+                Message::Call(call) => call(&mut self.shard, self.clock.now(), &mut self.sockets),
+            }
+            self.settle().await;
+        }
+    }
+
+    /// Serves members and performs outputs until there is nothing left to do, letting other tasks run in between.
+    async fn settle(&mut self) {
+        let mut turns = 0;
+        loop {
+            while self.shard.fan_out(self.clock.now(), TURN, &mut self.sockets) {
+                tokio::task::yield_now().await;
+            }
+            if let Some(input) = self.ready.pop_front() {
+                self.handle(input);
+            } else if let Some(output) = self.shard.poll_output() {
+                self.perform(output);
+            } else {
+                return;
+            }
+            turns += 1;
+            if turns % TURN == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Waits for an answer: takes it now where it is there, else has it sent to the inbox.
+    fn wait_for<T: 'static>(
+        &mut self,
+        mut future: BoxFuture<'static, T>,
+        then: impl FnOnce(T) -> Input + Send + 'static,
+    ) {
+        if let Some(answer) = (&mut future).now_or_never() {
+            self.ready.push_back(then(answer));
+            return;
+        }
+        let handle = self.handle.clone();
+        self.node.spawn(async move { handle.input(then(future.await)).await });
+    }
+
+    fn later(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.node.spawn(work);
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Load(connection, id) => {
+                let record = self.store.load(id);
+                self.wait_for(record, move |record| {
+                    Input::Loaded(connection, record.map_err(store_rejection))
+                });
+            }
+            Output::Claim(connection, id) => {
+                let claim = self.store.claim(id, self.owner.clone());
+                self.wait_for(claim, move |stored| {
+                    Input::Claimed(connection, stored.map(|stored| stored.fence.0).map_err(store_rejection))
+                });
+            }
+            Output::Survey { surveyor, session, user, requests } => {
+                let survey = self.broker.survey(session, user, requests);
+                self.wait_for(survey, |surveys| Input::Surveyed(surveyor, surveys.map_err(broker_rejection)));
+            }
+            Output::Save { record, fence, waiting } => self.save(record, fence, waiting),
+            Output::Remove(id, fence) => {
+                let remove = self.store.remove(id, Fence(fence));
+                self.later(async move { log_store(remove.await) });
+            }
+            Output::Subscribe(key, room) => {
+                let subscribe = self.broker.subscribe(room.clone());
+                self.wait_for(subscribe, move |state| {
+                    Input::Subscribed(key, room, state.map_err(broker_rejection))
+                });
+            }
+            Output::Unsubscribe(room) => self.broker.unsubscribe(room),
+            Output::Read { reader, room, after } => {
+                let bytes = self.node.config().pending_max_bytes / 2;
+                let page = self.broker.read(room.clone(), after, ReadLimit { records: PAGE_RECORDS, bytes });
+                self.wait_for(page, move |page| {
+                    Input::PageRead(reader, room, page.map_err(broker_rejection))
+                });
+            }
+            other => self.perform_for_peers(other),
+        }
+    }
+
+    fn perform_for_peers(&mut self, output: Output) {
+        match output {
+            Output::Publish { ticket, sender, publish } => self.publish(ticket, &sender, &publish),
+            Output::Presence(ticket, room) => {
+                let (node, handle) = (self.node.clone(), self.handle.clone());
+                self.later(async move {
+                    let presence = node.presence(room).await;
+                    handle.input(Input::Presence(ticket, presence)).await;
+                });
+            }
+            Output::Established(peer) => self.sockets.established(peer),
+            Output::Refuse(connection, code, reason) => self.sockets.refuse(connection, code, &reason),
+            Output::AwaitWritable(peer) => {
+                if let Some(writer) = self.sockets.writer(peer).cloned() {
+                    let handle = self.handle.clone();
+                    self.later(async move {
+                        writer.writable().await;
+                        drop(writer);
+                        handle.input(Input::Writable(peer)).await;
+                    });
+                }
+            }
+            Output::Close { peer, rest } => self.sockets.close(peer, rest),
+            Output::Expire(id) => {
+                let node = self.node.clone();
+                self.later(async move { node.expire(id).await });
+            }
+            Output::Event(event) => self.node.observe(&event),
+            // The others were performed before.
+            _ => {}
+        }
+    }
+
+    fn save(
+        &mut self,
+        record: Arc<moorline_proto::session_record::SessionRecord>,
+        fence: u64,
+        waiting: Option<Peer>,
+    ) {
+        let save = self.store.save(record, Fence(fence));
+        match waiting {
+            Some(peer) => {
+                self.wait_for(save, move |saved| Input::Saved(peer, saved.map_err(store_rejection)))
+            }
+            None => self.later_unless_ready(save),
+        }
+    }
+
+    fn later_unless_ready(&self, mut work: BoxFuture<'static, Result<(), StoreError>>) {
+        match (&mut work).now_or_never() {
+            Some(result) => log_store(result),
+            None => self.later(async move { log_store(work.await) }),
+        }
+    }
+
+    /// Hands a publish to the broker now, so that a session's publishes keep their order; the answer comes when it comes.
+    fn publish(&mut self, ticket: Ticket, sender: &Arc<str>, publish: &moorline_proto::frame::Publish) {
+        let publishing = self.node.begin_publish(publish, sender);
+        let wants_counts = ticket.reference.is_some();
+        let (node, handle) = (self.node.clone(), self.handle.clone());
+        let answer = async move {
+            let answer = node.finish_publish(publishing, wants_counts).await;
+            Input::Published(ticket, answer)
+        };
+        let mut answer: BoxFuture<'static, Input> = answer.boxed();
+        match (&mut answer).now_or_never() {
+            Some(input) => self.ready.push_back(input),
+            None => self.later(async move { handle.input(answer.await).await }),
+        }
+    }
+}
+
+fn broker_rejection(error: BrokerError) -> Rejection {
+    error.rejection()
+}
+
+fn store_rejection(error: StoreError) -> Rejection {
+    Rejection::new(ErrorCode::Unavailable, error.to_string())
+}
+
+fn log_store(result: Result<(), StoreError>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "a session record could not be kept");
+    }
+}

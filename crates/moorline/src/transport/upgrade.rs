@@ -1,0 +1,117 @@
+//! From an HTTP request to a bare socket.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::{RawReader, Reader, Writer, stream};
+use crate::handshake::{Endpoint, Opening};
+use crate::node::Node;
+use moorline_proto::codec::SUBPROTOCOL;
+
+/// Why a request did not become a connection. [`UpgradeError::response`] answers it.
+#[derive(Debug, thiserror::Error)]
+pub enum UpgradeError {
+    /// The request breaks RFC 6455, section 4.2.1.
+    #[error(transparent)]
+    Handshake(#[from] moorline_ws::handshake::HandshakeError),
+    /// It offers subprotocols, and none that is spoken here.
+    #[error("offer the subprotocol {SUBPROTOCOL}, or none")]
+    Subprotocol,
+    /// The server that took it cannot upgrade.
+    #[error("this HTTP server does not support upgrades")]
+    NotUpgradable,
+    /// The node drains.
+    #[error("the server is going away, come back soon")]
+    Draining,
+}
+
+impl UpgradeError {
+    /// The status that tells the client.
+    #[must_use]
+    pub fn status(&self) -> http::StatusCode {
+        match self {
+            Self::Handshake(error) => error.status(),
+            Self::Subprotocol => http::StatusCode::BAD_REQUEST,
+            Self::NotUpgradable => http::StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Draining => http::StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The whole answer, with the headers that the status asks for.
+    #[must_use]
+    pub fn response(&self) -> http::Response<String> {
+        let mut response = match self {
+            Self::Handshake(error) => error.response(),
+            _ => http::Response::new(self.to_string()),
+        };
+        *response.status_mut() = self.status();
+        if matches!(self, Self::Draining) {
+            response.headers_mut().insert(http::header::RETRY_AFTER, http::HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl Node {
+    /// Takes a WebSocket handshake over: returns the answer to send, and serves the connection from then on by itself.
+    ///
+    /// The request must come from a hyper server that serves with upgrades. A TCP socket is taken out of hyper and costs no
+    /// more than itself; anything else (TLS) works through a buffer.
+    ///
+    /// # Errors
+    /// Says why the request is no handshake for this node; nothing was changed.
+    pub fn upgrade<B>(
+        &self,
+        request: &mut http::Request<B>,
+        endpoint: Endpoint,
+    ) -> Result<http::Response<()>, UpgradeError> {
+        if self.is_draining() {
+            return Err(UpgradeError::Draining);
+        }
+        let accepted = moorline_ws::handshake::check(request)?;
+        let says_hello = accepted.protocols.iter().any(|protocol| protocol == SUBPROTOCOL);
+        if !says_hello && !accepted.protocols.is_empty() {
+            return Err(UpgradeError::Subprotocol);
+        }
+        let upgrade = request.extensions_mut().remove::<OnUpgrade>().ok_or(UpgradeError::NotUpgradable)?;
+        let (opening, protocol) =
+            if says_hello { (Opening::Hello, Some(SUBPROTOCOL)) } else { (Opening::Bare, None) };
+        let node = self.clone();
+        self.spawn(async move {
+            match upgrade.await {
+                Ok(upgraded) => {
+                    let (reader, writer, early) = split(upgraded);
+                    node.open(reader, writer, early, opening, endpoint).await;
+                }
+                Err(error) => tracing::debug!(%error, "the client went away during the handshake"),
+            }
+        });
+        Ok(accepted.response(protocol))
+    }
+}
+
+/// Takes the socket out of hyper, with what the client sent behind its handshake.
+fn split(upgraded: Upgraded) -> (Reader, Writer, Bytes) {
+    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => return raw(parts.io.into_inner(), parts.read_buf),
+        Err(upgraded) => upgraded,
+    };
+    match hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
+        Ok(parts) => raw(parts.io.into_inner(), parts.read_buf),
+        Err(upgraded) => {
+            let (reader, writer) = stream::split(Box::new(TokioIo::new(upgraded)));
+            (Reader::Stream(reader), Writer::Stream(writer), Bytes::new())
+        }
+    }
+}
+
+fn raw(stream: TcpStream, early: Bytes) -> (Reader, Writer, Bytes) {
+    // Small frames must not wait for an acknowledgement of the one before; failing that, they are only later.
+    let _slower = stream.set_nodelay(true);
+    let stream = Arc::new(stream);
+    (Reader::Raw(RawReader(Arc::clone(&stream))), Writer::Raw(stream), early)
+}

@@ -1,0 +1,47 @@
+//! Chores of the repository: the gate and its parts. A module per chore; `cargo xtask help` lists them.
+
+mod counts;
+mod gate;
+mod install;
+mod job;
+mod leftovers;
+mod shop;
+mod stages;
+mod suites;
+mod tidy;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask <chore>
+
+  test                    the whole gate: what CI runs, and what has to pass before a change lands
+  test --only fmt,tidy    some of its stages, by name
+  tidy                    the house rules that no compiler checks
+  help                    this text";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["test"] => gate::run(&stages::all()),
+        ["test", "--only", names] => match stages::named(names) {
+            Ok(chosen) => gate::run(&chosen),
+            Err(why) => usage(&why),
+        },
+        ["test", "--only"] => usage("--only needs the names of stages"),
+        ["tidy"] => gate::run(&stages::only("tidy")),
+        ["help" | "--help" | "-h"] => {
+            println!("{HELP}\n\nStages of the gate, in order:\n{}", stages::listed());
+            ExitCode::SUCCESS
+        }
+        [] => usage("which chore?"),
+        other => usage(&format!("no chore is called `{}`", other.join(" "))),
+    }
+}
+
+/// Says what was wrong and what there is. Exit code 2: the caller's mistake, not a failed gate.
+fn usage(why: &str) -> ExitCode {
+    eprintln!("{why}\n\n{HELP}\n\nStages: {}", stages::names());
+    ExitCode::from(2)
+}
