@@ -1,0 +1,80 @@
+"""Fixtures: the program under test, clients that are closed afterwards, and its log where a test fails."""
+
+import signal
+import sys
+
+import pytest
+
+from client import Connector, others_left_alone
+from raw import Raw
+from server import Server
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+_seen = pytest.StashKey()
+
+
+@pytest.fixture(scope="session")
+def shared_server():
+    server = Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def server(shared_server, request):
+    """The server that most tests share, with default settings. Names are each test's own."""
+    request.node.stash.setdefault(_seen, []).append((shared_server, len(shared_server.log())))
+    return shared_server
+
+
+@pytest.fixture
+def start(request):
+    """Starts servers of this test's own: `start({"heartbeat.interval_ms": 200})`."""
+    started = []
+
+    def start(settings=None, port=None):
+        started.append(Server(settings, port))
+        request.node.stash.setdefault(_seen, []).append((started[-1], 0))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
+def connect():
+    connector = Connector()
+    yield connector
+    connector.close()
+
+
+@pytest.fixture
+def raw():
+    """Makes `Raw` peers, and closes them afterwards."""
+    peers = []
+
+    def make(*args, **options):
+        peers.append(Raw(*args, **options))
+        return peers[-1]
+
+    yield make
+    for peer in peers:
+        peer.close()
+
+
+@pytest.fixture
+def bystander(server, connect):
+    """Bad input of one peer is nobody else's trouble: checked when the test is over."""
+    with others_left_alone(server, connect) as other:
+        yield other
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.failed:
+        for server, since in item.stash.get(_seen, []):
+            log = server.log()[since:]
+            report.sections.append((f"log of the server on port {server.port}", log[-20000:] or "(nothing)"))

@@ -1,0 +1,176 @@
+"""Starts the program under test, talks HTTP to it, and stops it."""
+
+import atexit
+import http.client
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from waiting import eventually
+
+REPO = pathlib.Path(__file__).resolve().parents[3]
+BINARY = os.path.abspath(os.environ.get("MOORLINE_BIN") or REPO / "target" / "debug" / "moorline")
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+_running = set()
+
+
+@atexit.register
+def _kill_what_is_left():
+    for process in list(_running):
+        process.kill()
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict
+    text: str
+
+    @property
+    def json(self):
+        return json.loads(self.text)
+
+    def problem(self, status, code=None):
+        """Asserts that this is an RFC 9457 problem, and which."""
+        assert self.status == status, self
+        assert self.headers["content-type"].split(";")[0] == "application/problem+json", self
+        body = self.json
+        assert {"type", "title", "status", "detail", "code"} <= set(body), body
+        assert body["status"] == status, body
+        if code is not None:
+            assert body["code"] in ([code] if isinstance(code, str) else code), body
+        return body
+
+
+def environment(settings):
+    """The environment of a server: ours without any setting of ours, and these settings."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("MOORLINE_")}
+    for name, value in settings.items():
+        env["MOORLINE__" + name.upper().replace(".", "__")] = str(value)
+    return env
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def run_to_end(settings=None, listen=None, timeout=10):
+    """For starts that must fail: (exit code, what it said)."""
+    listen = f"127.0.0.1:{free_port()}" if listen is None else listen
+    process = subprocess.Popen(
+        [BINARY, "dev", "--listen", listen], env=environment(settings or {}),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )
+    _running.add(process)
+    try:
+        said, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise AssertionError(f"it started, with {settings} on {listen}") from None
+    finally:
+        process.kill()
+        process.wait()
+        _running.discard(process)
+    return process.returncode, said
+
+
+class Server:
+    def __init__(self, settings=None, port=None):
+        self.settings = settings or {}
+        for attempt in range(5):
+            self.port = port or free_port()
+            self._log = tempfile.TemporaryFile("w+b")
+            self.process = subprocess.Popen(
+                [BINARY, "dev", "--listen", f"127.0.0.1:{self.port}"], env=environment(self.settings),
+                stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
+            )
+            _running.add(self.process)
+            if self._comes_up():
+                return
+            self.stop()
+            if "in use" not in self.log().lower():
+                break
+            time.sleep(0.05 * (attempt + 1))
+        raise AssertionError(f"the server did not start:\n{self.log()}")
+
+    def _comes_up(self, timeout=15):
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                if self.http("GET", "/livez").status == 200 and self.process.poll() is None:
+                    return True
+            except OSError:
+                pass
+            time.sleep(0.01)
+        return False
+
+    def log(self):
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(timeout=10)
+        _running.discard(self.process)
+
+    # --- HTTP ---
+
+    def http(self, method, path, body=None, headers=None, timeout=10):
+        """`body` is JSON where it is not bytes already."""
+        headers = dict(headers or {})
+        if body is not None:
+            headers.setdefault("Content-Type", "application/json")
+            body = body if isinstance(body, bytes) else json.dumps(body).encode()
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            text = "" if response.status == 101 else response.read().decode()
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, text)
+        finally:
+            connection.close()
+
+    def get(self, path):
+        answer = self.http("GET", path)
+        assert answer.status == 200, answer
+        return answer.json
+
+    def upgrade(self, path, headers=None):
+        """Asks for a WebSocket and hangs up, whatever the answer."""
+        return self.http("GET", path, headers={**UPGRADE, **(headers or {})})
+
+    def publish(self, to, message, **more):
+        answer = self.http("POST", "/v1/publish", {"to": to, "message": message, **more})
+        assert answer.status == 200, answer
+        return answer.json
+
+    def to_room(self, room, count, type="note", **more):
+        """Publishes numbered messages; the ids that they got."""
+        return [self.publish({"room": room}, {"type": type, "n": n}, **more)["message_id"] for n in range(count)]
+
+    def session(self, id):
+        return self.get(f"/v1/sessions/{quote(id, safe='')}")
+
+    def room(self, room):
+        return self.get(f"/v1/rooms/{quote(room, safe='')}")
+
+    def is_away(self, id, timeout=5):
+        """Waits until the server has noticed that this session's connection is gone."""
+        eventually(lambda: not self.session(id)["connected"], timeout, f"session {id} to be absent")
