@@ -55,8 +55,13 @@ pub fn encode(frame: &ServerFrame) -> Vec<u8> {
 struct Head<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
-    #[serde(rename = "ref", borrow, default)]
+    #[serde(rename = "ref", borrow, default, deserialize_with = "present")]
     reference: Option<&'a RawValue>,
+}
+
+/// A field that is there, so that a null is not taken for an absent one.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&'de RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// The fields that every frame may have, beside those of its type.
@@ -176,7 +181,7 @@ fn body(kind: &str, text: &str) -> Result<ClientFrame, Rejection> {
         "presence" => Ok(ClientFrame::Presence { room: room(&parse::<RoomWire>(text)?.room)? }),
         "ping" => parse::<Bare>(text).map(|_| ClientFrame::Ping),
         "pong" => Ok(ClientFrame::Pong { positions: positions(parse::<PongWire>(text)?.positions)? }),
-        "heartbeat_response" => Ok(ClientFrame::HeartbeatResponse),
+        "heartbeat_response" => parse::<Bare>(text).map(|_| ClientFrame::HeartbeatResponse),
         "auth" => parse::<AuthWire>(text).map(|_| ClientFrame::Auth),
         _ => Ok(ClientFrame::Application { kind: kind.to_owned() }),
     }

@@ -88,7 +88,8 @@ impl Heartbeat {
 
     /// An answer to a ping was received: a pong of either kind.
     pub fn ponged(&mut self, now: Instant) {
-        if let Some(sent) = self.unanswered {
+        // A ping has two answers, of either kind: the first one tells the time.
+        if let Some(sent) = self.last_ping.filter(|&sent| self.last_pong.is_none_or(|pong| pong < sent)) {
             self.round_trip_us = u32::try_from(now.since(sent).as_micros()).unwrap_or(u32::MAX).max(1);
         }
         self.last_pong = Some(now);

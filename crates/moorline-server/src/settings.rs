@@ -127,7 +127,7 @@ pub(crate) fn check_loopback(listen: SocketAddr) -> Result<(), SettingsError> {
     if listen.ip().is_loopback() {
         return Ok(());
     }
-    let why = "anyone could say that they are anyone: listen on 127.0.0.1 or [::1]";
+    let why = "anyone could say that they are anyone: listen on a loopback address, 127.0.0.1 or [::1]";
     Err(SettingsError(format!(
         "the address {listen} is reachable from other machines, and in development {why}"
     )))

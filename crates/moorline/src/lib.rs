@@ -37,7 +37,7 @@ pub use moorline_proto::error::{ErrorCode, Rejection};
 pub use moorline_proto::frame::{Answer, Durability, Publish, PublishAnswer, PublishOutcome, Target};
 pub use moorline_proto::heartbeat::Policy as HeartbeatPolicy;
 pub use moorline_proto::id::{PublishId, RoomName, SessionId, UserId};
-pub use moorline_proto::message::Message;
+pub use moorline_proto::message::{Message, check_depth};
 pub use moorline_proto::position::{Epoch, Offset, Position};
 pub use moorline_proto::shard::{Event, Liveness, RoomView, SessionFilter, SessionView};
 pub use moorline_proto::token::ResumeToken;

@@ -51,8 +51,8 @@ pub struct UserView {
     pub connected: usize,
     /// Absent ones.
     pub absent: usize,
-    /// They, up to 1,000.
-    pub sessions: Vec<SessionView>,
+    /// Their ids, sorted, up to 1,000.
+    pub sessions: Vec<SessionId>,
 }
 
 /// A piece of a room's log.
@@ -276,7 +276,9 @@ impl Node {
             return Err(Rejection::new(ErrorCode::NotFound, "this user has no session"));
         }
         let connected = sessions.iter().filter(|session| session.connected).count();
-        Ok(UserView { user: user.clone(), connected, absent: sessions.len() - connected, sessions })
+        let absent = sessions.len() - connected;
+        let sessions = sessions.into_iter().map(|session| session.session).collect();
+        Ok(UserView { user: user.clone(), connected, absent, sessions })
     }
 
     /// The totals. Cost: one look at every session.

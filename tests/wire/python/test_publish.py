@@ -42,9 +42,11 @@ def test_r07_to_a_list_of_sessions(server, connect):
     one.messages([results[3]["message_id"]])
     three.messages([results[0]["message_id"]])
     connect.back(two).messages([results[1]["message_id"]])
-    # The same from a client; each wrong id has its own error, in its place.
-    reply = one.publish({"sessions": [three.session, "", two.session]}, {"type": "note"})
-    assert [each.get("error", {}).get("code") for each in reply["results"]] == [None, "id_invalid", None]
+    # The same from a client; an id that is none refuses the whole.
+    reply = one.publish({"sessions": [three.session, two.session]}, {"type": "note"})
+    assert [each["message_id"] for each in reply["results"]] == [2, 2]
+    one.send({"type": "publish", "to": {"sessions": [three.session, ""]}, "message": {"type": "note"}, "ref": "bad"})
+    assert one.expect("reply", ref="bad")["error"]["code"] == "id_invalid"
 
 
 def test_r07_to_a_user_on_all_devices(server, connect):

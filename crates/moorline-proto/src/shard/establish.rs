@@ -376,6 +376,10 @@ impl Shard {
                     to
                 }
             };
+            let mistaken = named(claim, &request.room, position.epoch).filter(|_| !is_new);
+            if mistaken.is_some_and(|known| self.is_foreign(known, request, survey)) {
+                resets.push(reset(&request.room, ResetReason::Epoch, start, None));
+            }
             self.begin(key, &request.room, start, is_new);
             if !request.room.is_own() || survey.deliverable > 0 {
                 let established = RoomEstablished { position, replayed: survey.deliverable };
@@ -384,6 +388,13 @@ impl Shard {
         }
         self.session_mut(key).home = claim.home.as_ref().and_then(|room| self.by_name.get(room).copied());
         (rooms, resets)
+    }
+
+    /// Whether a client's own position belongs to another history, while what it acknowledged does not: then it is told
+    /// that its numbers mean nothing any more, although nothing is lost.
+    fn is_foreign(&self, known: Position, request: &SurveyRequest, survey: &Survey) -> bool {
+        let Since::Position(asked) = request.since else { return false };
+        matches!(survey.resume, Resume::Continue(_)) && known.epoch != asked.epoch && known.epoch != survey.state.epoch
     }
 
     /// Puts a membership where it starts. An own room without any record costs nothing before its first.

@@ -28,6 +28,11 @@ impl Shard {
             Ok(ClientFrame::Reconnect { room, last }) => {
                 self.reconnect_frame(turn, key, room.as_ref(), last, reference.clone())
             }
+            Ok(ClientFrame::Ping) => {
+                self.reply(turn, key, reference.clone(), Answer::Done {});
+                self.send_frame(turn, key, &ServerFrame::Pong);
+                Ok(())
+            }
             Ok(frame) => {
                 let outcome = self.simple_frame(turn, key, &frame);
                 outcome.map(|answer| self.reply(turn, key, reference.clone(), answer))
@@ -51,7 +56,6 @@ impl Shard {
             }
             ClientFrame::Pong { positions } => self.pong_frame(turn.now, key, positions)?,
             ClientFrame::HeartbeatResponse => self.ponged(turn.now, key),
-            ClientFrame::Ping => self.send_frame(turn, key, &ServerFrame::Pong),
             ClientFrame::TextPing => self.send_text(turn, key, b"pong"),
             ClientFrame::Hello(_) => {
                 return Err(Rejection::new(ErrorCode::AlreadyEstablished, "hello comes once"));

@@ -328,15 +328,17 @@ pub struct Shard {
     connected: usize,
     tickets: u32,
     draining: bool,
+    /// Absent sessions whose lifetime is zero, until what is being handled is done with them.
+    ended: Vec<SessionKey>,
 }
 
 impl Shard {
     /// A shard without sessions. Its first output subscribes to the room of everyone.
     #[must_use]
     pub fn new(config: Arc<ShardConfig>, now: Now) -> Self {
-        let tick = (config.heartbeat.interval / 32).clamp(Duration::from_millis(10), Duration::from_secs(1));
         let mut shard = Self {
             ping: ping(&config),
+            wheel: Wheel::new(tick(&config), now.instant),
             config,
             sessions: Slab::new(),
             by_id: HashMap::new(),
@@ -345,7 +347,6 @@ impl Shard {
             by_name: HashMap::new(),
             everyone: RoomKey(0),
             pending: BTreeMap::new(),
-            wheel: Wheel::new(tick, now.instant),
             queue: VecDeque::new(),
             current: None,
             behind: Vec::new(),
@@ -354,6 +355,7 @@ impl Shard {
             connected: 0,
             tickets: 0,
             draining: false,
+            ended: Vec::new(),
         };
         shard.everyone = shard.open_room(&RoomName::own(&Owner::All));
         shard
@@ -384,6 +386,7 @@ impl Shard {
             Input::Presence(ticket, presence) => self.presence_found(turn, ticket, presence),
             Input::Drain(spread) => self.drain(turn, spread),
         }
+        self.end_outlived(turn);
     }
 
     /// The next thing to do, if any.
@@ -396,6 +399,13 @@ impl Shard {
     pub fn poll_timeout(&self) -> Option<Instant> {
         [self.wheel.next(), self.retry_at].into_iter().flatten().min()
     }
+}
+
+/// How exact deadlines are: a small part of the shortest one, and never worse than a second.
+fn tick(config: &ShardConfig) -> Duration {
+    let Policy { interval, idle_timeout, pong_timeout } = config.heartbeat;
+    let shortest = interval.min(idle_timeout).min(pong_timeout.unwrap_or(interval)).min(config.stall_timeout);
+    (shortest / 32).clamp(Duration::from_millis(10), Duration::from_secs(1))
 }
 
 /// A slab's index as a key. There are never 2^32 of anything here: each costs more than a byte.

@@ -28,6 +28,7 @@ impl Shard {
                 self.timeout(turn, key);
             }
         }
+        self.end_outlived(turn);
     }
 
     fn timeout(&mut self, turn: &mut Turn<'_>, key: SessionKey) {
@@ -236,6 +237,18 @@ impl Shard {
         }
         self.save(key, None);
         self.reschedule(key);
+        if self.config.session_lifetime.is_zero() {
+            self.ended.push(key);
+        }
+    }
+
+    /// Ends sessions that do not outlive their connections, once nothing works with them any more.
+    pub(super) fn end_outlived(&mut self, turn: &mut Turn<'_>) {
+        for key in std::mem::take(&mut self.ended) {
+            if self.sessions.get(key.0 as usize).is_some_and(|session| session.connected.is_none()) {
+                self.end(turn, key);
+            }
+        }
     }
 
     /// Ends an absent session: nothing of it stays.

@@ -1,5 +1,6 @@
 //! The HTTP interface (spec/protocol.md, section 8).
 
+mod body;
 mod origin;
 mod page;
 mod problem;
@@ -46,6 +47,7 @@ pub(crate) fn router(node: &Node, body_max_bytes: usize) -> Router {
                 .with_status(StatusCode::METHOD_NOT_ALLOWED)
         })
         .layer(DefaultBodyLimit::max(body_max_bytes))
+        .layer(middleware::from_fn(move |request, next| body::check_announced(body_max_bytes, request, next)))
         .layer(middleware::from_fn(origin::check))
         .with_state(node.clone())
 }

@@ -1,7 +1,7 @@
 //! Errors as RFC 9457 problems.
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use moorline::{ErrorCode, Rejection};
 
 /// An answer that says what was wrong.
@@ -9,6 +9,7 @@ use moorline::{ErrorCode, Rejection};
 pub(crate) struct Problem {
     status: StatusCode,
     rejection: Rejection,
+    headers: HeaderMap,
 }
 
 impl Problem {
@@ -19,13 +20,17 @@ impl Problem {
     pub(crate) fn with_status(self, status: StatusCode) -> Self {
         Self { status, ..self }
     }
+
+    pub(crate) fn with_headers(self, headers: HeaderMap) -> Self {
+        Self { headers, ..self }
+    }
 }
 
 impl From<Rejection> for Problem {
     fn from(rejection: Rejection) -> Self {
         let status =
             StatusCode::from_u16(rejection.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, rejection }
+        Self { status, rejection, headers: HeaderMap::new() }
     }
 }
 
@@ -41,6 +46,7 @@ impl IntoResponse for Problem {
         });
         let mut response = (self.status, body.to_string()).into_response();
         let headers = response.headers_mut();
+        headers.extend(self.headers);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::extract::rejection::StringRejection;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
-use moorline::{Answer, ErrorCode, Node, Publish, PublishId, PublishOutcome, Rejection};
+use moorline::{Answer, ErrorCode, Node, Publish, PublishId, PublishOutcome, Rejection, check_depth};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -19,10 +19,12 @@ const SENDER: &str = "development";
 
 /// The body as text, with its limits answered as problems.
 pub(crate) fn text(body: Result<String, StringRejection>) -> Result<String, Problem> {
-    body.map_err(|error| match error.status() {
+    let text = body.map_err(|error| match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::of(ErrorCode::MessageTooBig, "the body is over its limit"),
         _ => Problem::of(ErrorCode::BadFrame, error.body_text()),
-    })
+    })?;
+    check_depth(text.as_bytes()).map_err(|error| Problem::of(ErrorCode::BadFrame, error.to_string()))?;
+    Ok(text)
 }
 
 pub(crate) async fn one(
@@ -72,7 +74,7 @@ pub(crate) async fn batch(
         serde_json::from_str(&text).map_err(|error| Problem::of(ErrorCode::BadFrame, error.to_string()))?;
     if batch.publishes.len() > BATCH_MAX {
         return Err(Problem::of(
-            ErrorCode::MessageTooBig,
+            ErrorCode::BadFrame,
             format!("a batch has up to {BATCH_MAX} publishes"),
         ));
     }

@@ -16,6 +16,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
         let text = parts.uri.query().unwrap_or_default();
+        check_encoding(text)?;
         serde_urlencoded::from_str(text)
             .map(Self)
             .map_err(|error| Problem::of(ErrorCode::BadFrame, format!("the query: {error}")))
@@ -29,11 +30,41 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        check_encoding(parts.uri.path())?;
         axum::extract::Path::from_request_parts(parts, state)
             .await
             .map(|axum::extract::Path(value)| Self(value))
             .map_err(|error: PathRejection| Problem::of(ErrorCode::BadFrame, error.body_text()))
     }
+}
+
+/// Refuses percent signs that encode nothing, and bytes that are no UTF-8: a lenient decoder makes other names of them.
+fn check_encoding(text: &str) -> Result<(), Problem> {
+    let mut rest = text.as_bytes();
+    let mut decoded = Vec::with_capacity(rest.len());
+    while let [first, behind @ ..] = rest {
+        let (byte, behind) = match (first, behind) {
+            (b'%', [high, low, behind @ ..]) => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => (high << 4 | low, behind),
+                _ => {
+                    return Err(Problem::of(
+                        ErrorCode::BadFrame,
+                        "the URL has a percent sign that encodes nothing",
+                    ));
+                }
+            },
+            (b'%', _) => return Err(Problem::of(ErrorCode::BadFrame, "the URL ends in a percent sign")),
+            (byte, behind) => (*byte, behind),
+        };
+        decoded.push(byte);
+        rest = behind;
+    }
+    std::str::from_utf8(&decoded).map_err(|_| Problem::of(ErrorCode::BadFrame, "the URL is not UTF-8"))?;
+    Ok(())
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 /// The name of a room of the application's.

@@ -1,7 +1,8 @@
 //! Where connections come in.
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use moorline::transport::UpgradeError;
 use moorline::transport::axum::Upgrade;
 use moorline::{Endpoint, ErrorCode, Node, Offset, ResumeToken, RoomName};
 use serde::Deserialize;
@@ -61,5 +62,16 @@ fn accept(
         last_message_id,
         single_room: false,
     };
-    Ok(upgrade.accept(node, endpoint).into_response())
+    upgrade.accept(node, endpoint).map_err(|error| problem(&error))
+}
+
+/// Why it is no handshake, with the headers that say how it would be one.
+fn problem(error: &UpgradeError) -> Problem {
+    let code = match error {
+        UpgradeError::Draining => ErrorCode::Unavailable,
+        UpgradeError::NotUpgradable => ErrorCode::Internal,
+        _ => ErrorCode::BadFrame,
+    };
+    let response = error.response();
+    Problem::of(code, error.to_string()).with_status(error.status()).with_headers(response.headers().clone())
 }

@@ -32,12 +32,12 @@ impl<S: Sync> FromRequestParts<S> for Upgrade {
 
 impl Upgrade {
     /// Hands the connection to a node.
-    #[must_use]
-    pub fn accept(mut self, node: &Node, endpoint: Endpoint) -> Response {
-        match node.upgrade(&mut self.0, endpoint) {
-            Ok(response) => response.map(|()| axum_core::body::Body::empty()),
-            Err(error) => error.into_response(),
-        }
+    ///
+    /// # Errors
+    /// Says why the request is no handshake for this node; the error is a response too.
+    pub fn accept(mut self, node: &Node, endpoint: Endpoint) -> Result<Response, UpgradeError> {
+        let response = node.upgrade(&mut self.0, endpoint)?;
+        Ok(response.map(|()| axum_core::body::Body::empty()))
     }
 }
 
