@@ -43,16 +43,20 @@ impl Received {
     }
 }
 
+/// One word while there is nothing, instead of four: most connections are idle.
+type Queue = Option<Box<VecDeque<Received>>>;
+
 /// A socket's reading end with its decoder. Holds no buffer while nothing is half-read.
 pub(crate) struct Link {
     reader: Reader,
     decoder: Decoder,
-    received: VecDeque<Received>,
+    /// None while there is nothing, so that an idle connection holds a word.
+    received: Queue,
 }
 
 impl Link {
     pub(crate) fn new(reader: Reader, decoder: Decoder) -> Self {
-        Self { reader, decoder, received: VecDeque::new() }
+        Self { reader, decoder, received: None }
     }
 
     /// What the client sent behind its handshake.
@@ -63,9 +67,9 @@ impl Link {
     }
 
     pub(crate) fn next_received(&mut self) -> Option<Received> {
-        let received = self.received.pop_front();
-        if self.received.is_empty() {
-            self.received = VecDeque::new();
+        let received = self.received.as_mut()?.pop_front();
+        if received.is_none() {
+            self.received = None;
         }
         received
     }
@@ -78,11 +82,16 @@ impl Link {
         matches!(read, Ok(count) if count > 0)
     }
 
+    /// Notes that nothing more comes.
+    fn end(&mut self) {
+        self.received.get_or_insert_default().push_back(Received::End(None));
+    }
+
     /// Reads and drops what still comes, for a moment.
     pub(crate) async fn linger(mut self) {
         let gone = async {
             while self.read().await {
-                self.received = VecDeque::new();
+                self.received = None;
             }
         };
         // Whether it went or not, the socket is closed now.
@@ -91,7 +100,8 @@ impl Link {
 }
 
 /// Decodes what was read.
-fn decode(decoder: &mut Decoder, bytes: &mut [u8], received: &mut VecDeque<Received>) {
+fn decode(decoder: &mut Decoder, bytes: &mut [u8], received: &mut Queue) {
+    let received = received.get_or_insert_default();
     let mut rest = bytes;
     while !rest.is_empty() {
         match decoder.decode(rest) {
@@ -122,22 +132,27 @@ fn receive(event: Event<'_>) -> Received {
     }
 }
 
-/// Reads for a session until the connection ends.
+/// Reads for a session until the connection ends. Its future is all that an idle connection's task holds, so it awaits
+/// in two places only: for bytes, and for room in the shard's inbox.
 pub(crate) async fn read(mut link: Link, peer: Peer, inbox: mpsc::Sender<Message>) {
     loop {
-        while let Some(received) = link.next_received() {
-            let last = matches!(received, Received::End(_));
-            // A shard that is busy makes this client wait, and no other.
-            let Ok(permit) = inbox.reserve().await else { return };
-            permit.send(Message::Input(Box::new(received.into_input(peer))));
-            if last {
-                return link.linger().await;
+        let Some(received) = link.next_received() else {
+            if !link.read().await {
+                link.end();
             }
-        }
-        if !link.read().await {
-            let ended = Message::Input(Box::new(Input::Lost(peer, None)));
-            // Without a shard nobody needs to know.
-            let _stopped = inbox.send(ended).await;
+            continue;
+        };
+        let ended = match &received {
+            Received::End(why) => Some(why.is_some()),
+            _ => None,
+        };
+        // A shard that is busy makes this client wait, and no other.
+        let Ok(permit) = inbox.reserve().await else { return };
+        permit.send(Message::Input(Box::new(received.into_input(peer))));
+        if let Some(was_told) = ended {
+            if was_told {
+                tokio::spawn(link.linger());
+            }
             return;
         }
     }

@@ -64,7 +64,7 @@ impl Sockets {
         if let Some(waiting) = self.waiting.remove(&connection) {
             let mut close = Vec::new();
             moorline_ws::frame::put_close(&mut close, code.number(), reason);
-            self.farewell(waiting.writer, close);
+            self.farewell(waiting.writer, &close);
         }
     }
 
@@ -75,7 +75,7 @@ impl Sockets {
     }
 
     /// Ends a connection once it took what it is still owed.
-    pub(crate) fn close(&mut self, peer: Peer, rest: Vec<u8>) {
+    pub(crate) fn close(&mut self, peer: Peer, rest: &[u8]) {
         self.bound.remove(&peer.connection);
         let writer = match self.replaced.remove(&peer.connection) {
             Some(writer) => writer,
@@ -93,8 +93,8 @@ impl Sockets {
         self.farewell(writer, rest);
     }
 
-    fn farewell(&self, writer: Writer, rest: Vec<u8>) {
-        let written = writer.try_write(&rest).unwrap_or(rest.len());
+    fn farewell(&self, writer: Writer, rest: &[u8]) {
+        let written = writer.try_write(rest).unwrap_or(rest.len());
         let rest = rest[written..].to_vec();
         if rest.is_empty() {
             writer.finish();
@@ -105,10 +105,13 @@ impl Sockets {
         self.tracker.spawn(async move {
             let owed = tokio::time::timeout(FAREWELL, write_all(&writer, &rest)).await;
             writer.finish();
-            if owed.is_ok() {
-                tokio::time::sleep(FAREWELL).await;
-            }
-            writer.abort();
+            // A drain waits for the reading end, which ends with the peer or with this; not for this.
+            tokio::spawn(async move {
+                if owed.is_ok() {
+                    tokio::time::sleep(FAREWELL).await;
+                }
+                writer.abort();
+            });
         });
     }
 }

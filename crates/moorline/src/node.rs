@@ -92,6 +92,7 @@ impl Node {
     ///
     /// # Errors
     /// Names the setting that cannot be, or what is missing.
+    #[expect(clippy::needless_pass_by_value, reason = "the node keeps both, in each shard")]
     pub fn start(
         config: Config,
         broker: Arc<dyn Broker>,

@@ -289,7 +289,7 @@ impl Driver {
                     });
                 }
             }
-            Output::Close { peer, rest } => self.sockets.close(peer, rest),
+            Output::Close { peer, rest } => self.sockets.close(peer, &rest),
             Output::Expire(id) => {
                 let node = self.node.clone();
                 self.later(async move { node.expire(id).await });

@@ -237,14 +237,14 @@ impl Shard {
         now: Now,
         key: RoomKey,
         name: &RoomName,
-        state: Result<RoomState, Rejection>,
+        state: Option<RoomState>,
     ) {
         let Some(room) = self.rooms.get(key.0 as usize).filter(|room| room.name == *name && !room.is_open())
         else {
             return;
         };
         let members: Vec<SessionKey> = room.readers.clone();
-        let Ok(state) = state else {
+        let Some(state) = state else {
             self.behind.push(key);
             self.retry_at = Some(now.instant + Self::RETRY);
             return;

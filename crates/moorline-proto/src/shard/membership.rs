@@ -71,7 +71,10 @@ impl Shard {
             let list = self.room_mut(room).list(standing);
             list.push(key);
             let slot = list.len() - 1;
-            self.session_mut(key).memberships.push(Membership {
+            let memberships = &mut self.session_mut(key).memberships;
+            // Most sessions are in two rooms: doubling would hold four.
+            memberships.reserve_exact(1);
+            memberships.push(Membership {
                 room,
                 slot: number(slot),
                 ticket,

@@ -9,7 +9,8 @@ use moorline::{ErrorCode, Rejection};
 pub(crate) struct Problem {
     status: StatusCode,
     rejection: Rejection,
-    headers: HeaderMap,
+    /// What else the answer says; rarely anything.
+    headers: Option<Box<HeaderMap>>,
 }
 
 impl Problem {
@@ -22,7 +23,7 @@ impl Problem {
     }
 
     pub(crate) fn with_headers(self, headers: HeaderMap) -> Self {
-        Self { headers, ..self }
+        Self { headers: Some(Box::new(headers)), ..self }
     }
 }
 
@@ -30,7 +31,7 @@ impl From<Rejection> for Problem {
     fn from(rejection: Rejection) -> Self {
         let status =
             StatusCode::from_u16(rejection.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, rejection, headers: HeaderMap::new() }
+        Self { status, rejection, headers: None }
     }
 }
 
@@ -46,7 +47,7 @@ impl IntoResponse for Problem {
         });
         let mut response = (self.status, body.to_string()).into_response();
         let headers = response.headers_mut();
-        headers.extend(self.headers);
+        headers.extend(self.headers.into_iter().flat_map(|headers| *headers));
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

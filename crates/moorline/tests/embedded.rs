@@ -1,0 +1,272 @@
+//! A node inside an axum service, over TCP and over a stream that is no TCP socket: behaviour is the same for both.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use axum::routing::get;
+use moorline::transport::{UpgradeError, axum::Upgrade};
+use moorline::{Config, DrainConfig, Endpoint, Event, HeartbeatPolicy, Node, Publish, RoomName, UserId};
+use moorline_ws::decoder::{Decoder, Limits};
+use moorline_ws::event::Event as Received;
+use moorline_ws::frame::{OpCode, Role, put_masked};
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// How long anything may take that has to happen.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// A client made of the framing alone.
+struct Client {
+    io: Box<dyn Io>,
+    decoder: Decoder,
+    received: VecDeque<Got>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Got {
+    Text(String),
+    Ping,
+    Closed(u16),
+    End,
+}
+
+impl Client {
+    async fn connect(mut io: Box<dyn Io>, path: &str) -> Self {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        io.write_all(request.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(io.read_u8().await.unwrap());
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+        Self { io, decoder: Decoder::new(Role::Client, Limits::DEFAULT), received: VecDeque::new() }
+    }
+
+    async fn send(&mut self, frame: Value) {
+        let mut bytes = Vec::new();
+        put_masked(&mut bytes, OpCode::Text, frame.to_string().as_bytes(), [1, 2, 3, 4]);
+        self.io.write_all(&bytes).await.unwrap();
+    }
+
+    async fn next(&mut self) -> Got {
+        tokio::time::timeout(PATIENCE, async {
+            loop {
+                if let Some(got) = self.received.pop_front() {
+                    return got;
+                }
+                let mut buffer = [0; 4096];
+                let count = self.io.read(&mut buffer).await.unwrap_or(0);
+                if count == 0 {
+                    return Got::End;
+                }
+                self.decode(&mut buffer[..count]);
+            }
+        })
+        .await
+        .expect("something to be received")
+    }
+
+    fn decode(&mut self, mut rest: &mut [u8]) {
+        while !rest.is_empty() {
+            let decoded = self.decoder.decode(rest).unwrap();
+            let used = decoded.used;
+            self.received.extend(decoded.event.and_then(|event| match event {
+                Received::Text(text) => Some(Got::Text(text.into_owned())),
+                Received::Ping(_) => Some(Got::Ping),
+                Received::Close(close) => Some(Got::Closed(close.map_or(1005, |close| close.code))),
+                Received::Binary(_) | Received::Pong(_) => None,
+            }));
+            rest = &mut rest[used..];
+        }
+    }
+
+    /// The next JSON frame that is no ping.
+    async fn frame(&mut self) -> Value {
+        loop {
+            match self.next().await {
+                Got::Text(text) => {
+                    let value: Value = serde_json::from_str(&text).unwrap();
+                    if value["type"] != "ping" {
+                        return value;
+                    }
+                }
+                Got::Ping => {}
+                other => panic!("{other:?} instead of a frame"),
+            }
+        }
+    }
+}
+
+async fn room(
+    State(node): State<Node>,
+    Path((room, user)): Path<(String, String)>,
+    upgrade: Upgrade,
+) -> Result<Response, UpgradeError> {
+    let (room, user) = (RoomName::new(&room).ok(), UserId::new(&user).ok());
+    upgrade.accept(&node, Endpoint { room, user, ..Endpoint::default() })
+}
+
+fn router(node: &Node) -> Router {
+    Router::new().route("/ws/{room}/{user}", get(room)).with_state(node.clone())
+}
+
+/// Over `axum::serve` and a TCP socket.
+async fn tcp(node: &Node) -> Box<dyn Io> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = router(node);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Box::new(TcpStream::connect(address).await.unwrap())
+}
+
+/// Over hyper and a pipe in memory, as it would be with TLS.
+async fn pipe(node: &Node) -> Box<dyn Io> {
+    let (client, server) = tokio::io::duplex(8 * 1024);
+    let service = hyper_util::service::TowerToHyperService::new(router(node));
+    tokio::spawn(async move {
+        let io = hyper_util::rt::TokioIo::new(server);
+        hyper::server::conn::http1::Builder::new().serve_connection(io, service).with_upgrades().await
+    });
+    Box::new(client)
+}
+
+fn config() -> Config {
+    Config { shards: 2, ..Config::default() }
+}
+
+fn publish(to: &Value, message: &Value) -> Publish {
+    Publish::parse(&json!({ "to": to, "message": message }).to_string()).unwrap()
+}
+
+async fn talks(mut client: Client, node: &Node) -> Client {
+    let established = client.frame().await;
+    assert_eq!(established["type"], "connection_established");
+    assert_eq!(established["rooms"]["lobby"]["message_id"], 0);
+    client.send(json!({"type": "publish", "to": {"room": "lobby"}, "message": {"type": "hi"}})).await;
+    assert_eq!(client.frame().await["message_id"], 1);
+    let answer =
+        node.publish(publish(&json!({"user": "ann"}), &json!({"type": "note"})), "test").await.unwrap();
+    assert_eq!(serde_json::to_value(&answer).unwrap()["reached"], 1);
+    assert_eq!(client.frame().await["room"], "@user/ann");
+    client
+}
+
+#[tokio::test]
+async fn r03_a_tcp_socket_talks() {
+    let node = Node::in_memory(config()).unwrap();
+    talks(Client::connect(tcp(&node).await, "/ws/lobby/ann").await, &node).await;
+}
+
+#[tokio::test]
+async fn r03_any_other_stream_talks() {
+    let node = Node::in_memory(config()).unwrap();
+    talks(Client::connect(pipe(&node).await, "/ws/lobby/ann").await, &node).await;
+}
+
+#[tokio::test]
+async fn r10_a_stream_that_is_not_read_catches_up_and_delays_nobody() {
+    let node = Node::in_memory(Config { pending_max_bytes: 4096, ..config() }).unwrap();
+    let mut slow = Client::connect(pipe(&node).await, "/ws/lobby/ann").await;
+    let mut quick = Client::connect(pipe(&node).await, "/ws/lobby/ben").await;
+    assert_eq!(quick.frame().await["type"], "connection_established");
+    assert_eq!(slow.frame().await["type"], "connection_established");
+    let fill = "x".repeat(1000);
+    for n in 0..500 {
+        let message = publish(&json!({"room": "lobby"}), &json!({"type": "m", "n": n, "fill": fill}));
+        node.publish(message, "test").await.unwrap();
+        assert_eq!(quick.frame().await["n"], n);
+    }
+    for n in 0..500 {
+        assert_eq!(slow.frame().await["n"], n);
+    }
+}
+
+#[tokio::test]
+async fn r20_a_callback_tells_of_a_dead_peer() {
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let (told, mut tell) = tokio::sync::mpsc::channel(16);
+    let seen = Arc::clone(&events);
+    let observer = Arc::new(move |event: &Event| {
+        seen.lock().unwrap().push(event.clone());
+        told.try_send(()).unwrap();
+    });
+    let heartbeat = HeartbeatPolicy {
+        interval: Duration::from_millis(20),
+        idle_timeout: Duration::from_secs(60),
+        pong_timeout: Some(Duration::from_millis(50)),
+    };
+    let node = Node::in_memory_observed(Config { heartbeat, ..config() }, Some(observer)).unwrap();
+    let mut client = Client::connect(tcp(&node).await, "/ws/lobby/ann").await;
+    let established: Value = match client.next().await {
+        Got::Text(text) => serde_json::from_str(&text).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    for _ in 0..3 {
+        tokio::time::timeout(PATIENCE, tell.recv()).await.unwrap().unwrap();
+    }
+    let session = established["session"].as_str().unwrap();
+    let events = events.lock().unwrap();
+    assert!(
+        matches!(&events[0], Event::Connected { session: s, resumed: false, .. } if s.as_str() == session)
+    );
+    assert!(matches!(&events[1], Event::Dead { session: s, user: Some(_) } if s.as_str() == session));
+    assert!(matches!(&events[2], Event::Disconnected { code: Some(1001), .. }));
+}
+
+#[tokio::test]
+async fn r32_a_drain_tells_everyone_and_ends() {
+    let drain = DrainConfig { timeout: Duration::from_secs(5), spread: Duration::from_secs(1) };
+    let node = Node::in_memory(Config { drain, ..config() }).unwrap();
+    let mut clients = Vec::new();
+    for io in [tcp(&node).await, pipe(&node).await] {
+        let mut client = Client::connect(io, "/ws/lobby/ann").await;
+        assert_eq!(client.frame().await["type"], "connection_established");
+        clients.push(client);
+    }
+    let draining = tokio::spawn({
+        let node = node.clone();
+        async move { node.drain().await }
+    });
+    for mut client in clients {
+        assert_eq!(client.frame().await["type"], "closing");
+        assert_eq!(client.next().await, Got::Closed(1001));
+        assert_eq!(client.next().await, Got::End);
+    }
+    tokio::time::timeout(PATIENCE, draining).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn r07_several_at_once_keep_their_order_and_their_refusals() {
+    let node = Node::in_memory(config()).unwrap();
+    let good = || Publish::parse(r#"{"to":"all","message":{"type":"m"}}"#);
+    let answers = node.publish_all(vec![good(), Publish::parse("{}"), good()], "test").await;
+    let ids: Vec<Option<Value>> = answers
+        .iter()
+        .map(|answer| {
+            answer.as_ref().ok().map(|answer| serde_json::to_value(answer).unwrap()["message_id"].clone())
+        })
+        .collect();
+    assert_eq!(ids, [Some(json!(1)), None, Some(json!(2))]);
+}
+
+#[tokio::test]
+async fn settings_that_cannot_be_are_named() {
+    let error = Node::in_memory(Config { shards: 0, ..Config::default() }).unwrap_err();
+    assert!(error.to_string().contains("shards"), "{error}");
+}
+
+#[test]
+fn a_node_needs_a_runtime() {
+    assert!(matches!(Node::in_memory(Config::default()), Err(moorline::StartError::Runtime(_))));
+}
