@@ -1,29 +1,45 @@
-//! Who may call from a browser: in development, pages of this machine alone. A request without `Origin` comes from no page.
+//! Who may call in development: pages of this machine alone, and under its own names alone. A request without `Origin`
+//! comes from no page, or from one that believes to be ours: another name that leads here (DNS rebinding) shows in `Host`.
 
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, Uri, header};
+use http::header::{HOST, ORIGIN};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Uri};
 use moorline::ErrorCode;
 
 use super::problem::Problem;
 
-/// Refuses pages of other machines.
+/// Refuses pages of other machines, and names that are not this machine's.
 pub(crate) async fn check(request: Request, next: Next) -> Response {
-    let mut origins = request.headers().get_all(header::ORIGIN).iter();
-    if origins.any(|origin| !is_loopback(origin)) {
-        return Problem::of(
-            ErrorCode::ForbiddenOrigin,
-            "in development only pages of this machine may connect",
-        )
-        .into_response();
+    if let Err(why) = allowed(request.headers()) {
+        return Problem::of(ErrorCode::ForbiddenOrigin, why).into_response();
     }
     next.run(request).await
 }
 
-fn is_loopback(origin: &HeaderValue) -> bool {
-    let Some(uri) = origin.to_str().ok().and_then(|text| text.parse::<Uri>().ok()) else { return false };
-    let Some(host) = uri.scheme_str().and(uri.host()) else { return false };
+fn allowed(headers: &HeaderMap) -> Result<(), &'static str> {
+    if headers.get_all(ORIGIN).iter().any(|origin| !is_loopback_origin(origin)) {
+        return Err("in development only pages of this machine may connect");
+    }
+    if headers.get_all(HOST).iter().any(|host| !is_loopback_host(host)) {
+        return Err("in development this server is called localhost, 127.0.0.1 or [::1], and nothing else");
+    }
+    Ok(())
+}
+
+fn is_loopback_origin(origin: &HeaderValue) -> bool {
+    let uri = origin.to_str().ok().and_then(|text| text.parse::<Uri>().ok());
+    uri.is_some_and(|uri| uri.scheme_str().is_some() && uri.host().is_some_and(is_loopback))
+}
+
+fn is_loopback_host(host: &HeaderValue) -> bool {
+    let authority = host.to_str().ok().and_then(|text| text.parse::<Authority>().ok());
+    authority.is_some_and(|authority| is_loopback(authority.host()))
+}
+
+fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
@@ -49,7 +65,21 @@ mod tests {
             ("localhost", false),
             ("file:///etc", false),
         ] {
-            assert_eq!(is_loopback(&HeaderValue::from_static(origin)), allowed, "{origin}");
+            assert_eq!(is_loopback_origin(&HeaderValue::from_static(origin)), allowed, "{origin}");
+        }
+    }
+
+    #[test]
+    fn only_names_of_this_machine() {
+        for (host, allowed) in [
+            ("localhost:8080", true),
+            ("127.0.0.1", true),
+            ("[::1]:8080", true),
+            ("example.com:8080", false),
+            ("127.0.0.1.example.com", false),
+            ("", false),
+        ] {
+            assert_eq!(is_loopback_host(&HeaderValue::from_static(host)), allowed, "{host}");
         }
     }
 }

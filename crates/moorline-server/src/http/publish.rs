@@ -73,10 +73,7 @@ pub(crate) async fn batch(
     let batch: Batch<'_> =
         serde_json::from_str(&text).map_err(|error| Problem::of(ErrorCode::BadFrame, error.to_string()))?;
     if batch.publishes.len() > BATCH_MAX {
-        return Err(Problem::of(
-            ErrorCode::BadFrame,
-            format!("a batch has up to {BATCH_MAX} publishes"),
-        ));
+        return Err(Problem::of(ErrorCode::BadFrame, format!("a batch has up to {BATCH_MAX} publishes")));
     }
     let publishes = batch.publishes.iter().map(|raw| Publish::parse(raw.get())).collect();
     let answers = node.publish_all(publishes, SENDER).await;
