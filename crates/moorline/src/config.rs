@@ -32,7 +32,7 @@ pub struct Config {
     pub pending_max_bytes: usize,
     /// How long a full socket may take nothing. Default 30 s; then 1013.
     pub stall_timeout: Duration,
-    /// Publishes of one session that wait for their answers. Default 1,024.
+    /// Frames of one connection that wait for their answers (publishes, presence). Default 1,024; beyond it `overloaded`.
     pub in_flight_max: u32,
     /// What rooms keep, in memory. Ignored where the broker is the caller's own.
     pub retention: RetentionRules,

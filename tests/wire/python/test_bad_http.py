@@ -52,7 +52,7 @@ def test_bad_http_body_too_big(server):
         answer.problem(413, "message_too_big")
     # Announced, and not even sent.
     peer = tcp(server)
-    peer.sendall(b"POST /v1/publish HTTP/1.1\r\nHost: x\r\nContent-Length: 1048577\r\n\r\n")
+    peer.sendall(b"POST /v1/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1048577\r\n\r\n")
     assert b" 413 " in first_line(peer)
     peer.close()
     server.http("GET", f"/v1/rooms/{room}").problem(404)
@@ -93,7 +93,7 @@ def test_bad_http_head_just_within_the_bound(server):
 @pytest.mark.parametrize("head", [
     b"GARBAGE\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     b"\0" * 64 + b"\r\n\r\n",
-    b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", b"GET /livez HTTP/1.1\r\nno colon\r\n\r\n",
+    b"GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", b"GET /livez HTTP/1.1\r\nno colon\r\n\r\n",
 ], ids=["no request", "version", "TLS", "zeros", "length", "header"])
 def test_bad_http_that_is_none(server, head):
     peer = tcp(server)
@@ -141,6 +141,15 @@ def test_bad_origin_is_told_from_a_good_one(server, connect):
         body = {"to": {"room": "r"}, "message": {"type": "x"}}
         assert server.http("POST", "/v1/publish", body, {"Origin": origin}).status == 200, origin
     assert connect(server, origin=f"http://127.0.0.1:{server.port}").is_open()
+
+
+@pytest.mark.parametrize("host", ["example.com", "example.com:8080", "127.0.0.1.example.com", "localhost.example.com"])
+def test_bad_host(server, host):
+    """A page whose name was made to lead here sends no foreign Origin: its Host gives it away."""
+    server.upgrade("/ws", {"Host": host}).problem(403, "forbidden_origin")
+    server.http("GET", "/v1/sessions", headers={"Host": host}).problem(403, "forbidden_origin")
+    for ours in ("localhost", f"127.0.0.1:{server.port}", "[::1]:1"):
+        assert server.http("GET", "/v1/sessions", headers={"Host": ours}).status == 200
 
 
 @pytest.mark.parametrize("offer", ["moorline.v2.json", "chat", "moorline.v1.json.x", "MOORLINE.V1.JSON", "a, b"])

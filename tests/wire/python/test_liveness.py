@@ -247,7 +247,7 @@ def test_r21_a_healthy_client_library_lives_through_many_heartbeats(start, conne
 def test_r19_one_that_says_nothing_after_the_tcp_connect_is_let_go(start):
     server = start({"http.head_timeout_ms": 500})
     silent, slow = tcp(server), tcp(server)
-    slow.sendall(b"GET /ws HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+    slow.sendall(b"GET /ws HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
     stop = threading.Event()
 
     def drip():

@@ -217,6 +217,7 @@ impl Shard {
             return self.refuse(connection, CloseCode::GoingAway, "the server drains");
         }
         if self.changed_meanwhile(&found) {
+            self.hand_over_fence(&found);
             return self.establish(claim);
         }
         if !self.admitted(turn, &claim, &found) {
@@ -240,6 +241,19 @@ impl Shard {
             Found::Here(id) => !self.by_id.contains_key(id),
             Found::Stored(record, _) => self.by_id.contains_key(&record.id),
             Found::New(id, _) => self.by_id.contains_key(id),
+        }
+    }
+
+    /// The claim of a connection that came too late still outdates the fence of the session that is here now.
+    fn hand_over_fence(&mut self, found: &Found) {
+        let (id, fence) = match found {
+            Found::Here(_) => return,
+            Found::Stored(record, fence) => (&record.id, *fence),
+            Found::New(id, fence) => (id, *fence),
+        };
+        if let Some(&key) = self.by_id.get(id) {
+            let session = self.session_mut(key);
+            session.fence = session.fence.max(fence);
         }
     }
 

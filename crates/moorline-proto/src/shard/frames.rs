@@ -75,23 +75,37 @@ impl Shard {
     }
 
     fn publish(&mut self, peer: Peer, publish: Publish, reference: Option<Ref>) -> Result<(), Rejection> {
-        let max = self.config.in_flight_max;
+        self.depart(peer.session)?;
         let session = self.session_mut(peer.session);
         let sender: Arc<str> = match (&publish.id, &session.record.user) {
             (None, _) => Arc::from(""),
             (Some(_), Some(user)) => format!("user/{user}").into(),
             (Some(_), None) => format!("session/{}", session.record.id).into(),
         };
-        if let Some(connected) = &mut session.connected {
-            if connected.in_flight >= max {
-                let why = format!("{max} publishes wait for their answers already");
-                return Err(Rejection::new(ErrorCode::Overloaded, why));
-            }
-            connected.in_flight += 1;
-        }
         let ticket = Ticket { peer, reference };
         self.outputs.push_back(Output::Publish { ticket, sender, publish: Box::new(publish) });
         Ok(())
+    }
+
+    /// Something that waits for an answer is on its way.
+    fn depart(&mut self, key: SessionKey) -> Result<(), Rejection> {
+        let max = self.config.in_flight_max;
+        let Some(connected) = &mut self.session_mut(key).connected else { return Ok(()) };
+        if connected.in_flight >= max {
+            let why = format!("{max} frames of this connection wait for their answers already");
+            return Err(Rejection::new(ErrorCode::Overloaded, why));
+        }
+        connected.in_flight += 1;
+        Ok(())
+    }
+
+    /// The answer is here. Who asked may be gone.
+    fn arrive(&mut self, peer: Peer) -> Option<SessionKey> {
+        let key = self.resolve(peer)?;
+        if let Some(connected) = &mut self.session_mut(key).connected {
+            connected.in_flight = connected.in_flight.saturating_sub(1);
+        }
+        Some(key)
     }
 
     pub(super) fn published(
@@ -100,10 +114,7 @@ impl Shard {
         ticket: Ticket,
         outcome: Result<Answer, Rejection>,
     ) {
-        let Some(key) = self.resolve(ticket.peer) else { return };
-        if let Some(connected) = &mut self.session_mut(key).connected {
-            connected.in_flight = connected.in_flight.saturating_sub(1);
-        }
+        let Some(key) = self.arrive(ticket.peer) else { return };
         self.answer(turn, key, ticket.reference, outcome);
     }
 
@@ -187,12 +198,13 @@ impl Shard {
         reference: Option<Ref>,
     ) -> Result<(), Rejection> {
         self.member_room(peer.session, Some(&name))?;
+        self.depart(peer.session)?;
         self.outputs.push_back(Output::Presence(Ticket { peer, reference }, name));
         Ok(())
     }
 
     pub(super) fn presence_found(&mut self, turn: &mut Turn<'_>, ticket: Ticket, presence: Presence) {
-        let Some(key) = self.resolve(ticket.peer) else { return };
+        let Some(key) = self.arrive(ticket.peer) else { return };
         if let Some(reference) = ticket.reference {
             let outcome = Ok(Answer::Presence(presence.clone()));
             self.send_frame(turn, key, &ServerFrame::Reply(Reply { reference, outcome }));

@@ -92,7 +92,7 @@ pub struct ShardConfig {
     pub pending_max_bytes: usize,
     /// How long a full socket may take nothing at all. Default 30 s.
     pub stall_timeout: Duration,
-    /// Publishes of one session that wait for the broker. Default 1,024.
+    /// Frames of one connection that wait for their answers (publishes, presence). Default 1,024.
     pub in_flight_max: u32,
     /// How frames are laid out.
     pub framing: Framing,

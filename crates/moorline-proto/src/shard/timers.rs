@@ -8,6 +8,7 @@ use super::{Event, Host, Output, Peer, RoomKey, SessionKey, Shard, Turn};
 use crate::close::CloseCode;
 use crate::frame::ServerFrame;
 use crate::heartbeat::Action;
+use crate::position::Epoch;
 use crate::session_record::Mark;
 use crate::time::{Instant, Now};
 
@@ -164,7 +165,8 @@ impl Shard {
     /// How far a session has acknowledged each of its rooms.
     pub(super) fn marks(&self, key: SessionKey) -> Vec<Mark> {
         let memberships = self.session(key).memberships.iter();
-        let known = memberships.filter(|m| m.standing != Standing::Joining || m.acked.0 > 0 || m.sent.0 > 0);
+        // One whose survey is still out stands nowhere yet.
+        let known = memberships.filter(|m| m.epoch != Epoch::UNKNOWN);
         known.map(|m| Mark { room: self.room(m.room).name.clone(), acked: m.acked() }).collect()
     }
 
@@ -283,7 +285,8 @@ impl Shard {
             keys.into_iter().filter(|&key| self.session(key).connected.is_some()).collect();
         let count = connected.len().max(1);
         for (index, key) in connected.into_iter().enumerate() {
-            let share = spread.mul_f64(index as f64 / count as f64);
+            // The middle of its share, so that a lone client too leaves the next process a moment to start.
+            let share = spread.mul_f64((index as f64 + 0.5) / count as f64);
             let reconnect_in_ms = u64::try_from(share.as_millis()).unwrap_or(u64::MAX);
             self.send_frame(turn, key, &ServerFrame::Closing { reconnect_in_ms, reason: "drain" });
             self.close(turn, key, CloseCode::GoingAway.number(), "going away");
