@@ -176,3 +176,19 @@ def test_r14_join_since_a_position_that_never_was(server, connect, reason):
         assert reset["from"] is None
     ids += server.to_room(room, 2)
     client.messages([id for id in ids if id > reset["to"]])
+
+
+def test_bad_ack_without_a_room_after_the_url_s_was_left(server, connect):
+    """The URL's room stays what a frame without `room` means, whatever is joined instead."""
+    first, second = unique("room"), unique("room")
+    client = connect(server, first)
+    client.ok({"type": "leave", "room": first})
+    client.expect("left", room=first)
+    client.join(second)
+    message = server.to_room(second, 1)
+    client.expect("note", room=second)
+    client.send({"type": "ack", "message_id": 1, "ref": "a"})
+    assert client.expect("reply", ref="a")["error"]["code"] == "not_a_member", message
+    client.join(first)
+    client.send({"type": "ack", "message_id": 0, "ref": "b"})
+    assert client.expect("reply", ref="b")["ok"] is True

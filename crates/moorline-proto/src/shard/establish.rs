@@ -400,7 +400,7 @@ impl Shard {
                 rooms.0.push((request.room.clone(), established));
             }
         }
-        self.session_mut(key).home = claim.home.as_ref().and_then(|room| self.by_name.get(room).copied());
+        self.session_mut(key).home.clone_from(&claim.home);
         (rooms, resets)
     }
 

@@ -296,12 +296,10 @@ impl Shard {
 
     /// The room that a frame means, of which the session must be a member; without a name the URL's.
     fn member_room(&self, key: SessionKey, name: Option<&RoomName>) -> Result<RoomKey, Rejection> {
-        let room = match name {
-            Some(name) => self.by_name.get(name).copied(),
-            None => Some(self.session(key).home.ok_or_else(|| {
-                Rejection::new(ErrorCode::RoomRequired, "name a room: the URL of this connection names none")
-            })?),
-        };
+        let name = name.or(self.session(key).home.as_ref()).ok_or_else(|| {
+            Rejection::new(ErrorCode::RoomRequired, "name a room: the URL of this connection names none")
+        })?;
+        let room = self.by_name.get(name).copied();
         room.filter(|&room| self.session(key).membership(room).is_some())
             .ok_or_else(|| Rejection::new(ErrorCode::NotAMember, "the session is not a member of that room"))
     }

@@ -6,7 +6,7 @@ use super::room::Standing;
 use super::{ConnectionId, Peer, RoomKey, SessionKey};
 use crate::frame::ServerFrame;
 use crate::heartbeat::Heartbeat;
-use crate::id::{SessionId, UserId};
+use crate::id::{RoomName, SessionId, UserId};
 use crate::outbox::Outbox;
 use crate::position::{Epoch, Offset, Position};
 use crate::record::Reader;
@@ -78,7 +78,7 @@ pub(super) struct Session {
     pub(super) last_activity: Instant,
     pub(super) memberships: Vec<Membership>,
     /// The room of the connection's URL.
-    pub(super) home: Option<RoomKey>,
+    pub(super) home: Option<RoomName>,
     /// Whether it is in its own rooms.
     pub(super) own_rooms: bool,
     /// By when acknowledgements are to be kept.
