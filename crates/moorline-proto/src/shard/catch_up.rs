@@ -10,7 +10,7 @@ use crate::id::RoomName;
 use crate::judge::{Judgement, judge};
 use crate::position::Position;
 use crate::resume::{Resume, RoomState, Survey, resume};
-use crate::shard::establish::reset;
+use crate::shard::greeting::reset;
 use crate::time::Now;
 use std::sync::Arc;
 use std::time::Duration;
@@ -232,13 +232,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn subscribed(
-        &mut self,
-        now: Now,
-        key: RoomKey,
-        name: &RoomName,
-        state: Option<RoomState>,
-    ) {
+    pub(super) fn subscribed(&mut self, now: Now, key: RoomKey, name: &RoomName, state: Option<RoomState>) {
         let Some(room) = self.rooms.get(key.0 as usize).filter(|room| room.name == *name && !room.is_open())
         else {
             return;

@@ -22,6 +22,7 @@ mod command;
 mod establish;
 mod fan_out;
 mod frames;
+mod greeting;
 mod lookup;
 mod membership;
 mod room;

@@ -1,0 +1,135 @@
+//! What a connection is told first: where its rooms stand, what is lost, and then what it missed.
+
+use super::establish::{Claim, named};
+use super::room::Standing;
+use super::{Event, Output, Peer, RoomKey, SessionKey, Shard, Turn};
+use crate::close::CloseCode;
+use crate::error::Rejection;
+use crate::frame::{Answer, Reply, RoomEstablished, RoomsEstablished, ServerFrame};
+use crate::id::RoomName;
+use crate::position::{Offset, Position};
+use crate::resume::{ResetReason, Resume, Since, Survey, SurveyRequest};
+
+impl Shard {
+    /// Puts every membership where the surveys say it goes on. Returns the rooms to name, and the resets to tell.
+    pub(super) fn enter_rooms(
+        &mut self,
+        claim: &Claim,
+        key: SessionKey,
+        requests: &[SurveyRequest],
+        surveys: &[Survey],
+    ) -> (RoomsEstablished, Vec<ServerFrame>) {
+        let mut rooms = RoomsEstablished::default();
+        let mut resets = Vec::new();
+        for (request, survey) in requests.iter().zip(surveys) {
+            let position = survey.state.position();
+            let is_new = request.since == Since::Now;
+            if let Some(known) = named(claim, &request.room, position.epoch).filter(|_| is_new) {
+                let from = (known.epoch == position.epoch).then_some(known.offset);
+                resets.push(reset(&request.room, ResetReason::Expired, position, from));
+                if !request.room.is_own() && claim.home.as_ref() != Some(&request.room) {
+                    continue;
+                }
+            }
+            let start = match survey.resume {
+                Resume::Continue(offset) => Position { offset, ..position },
+                Resume::Reset { reason, from, to } => {
+                    let to = Position { offset: to, ..position };
+                    resets.push(reset(&request.room, reason, to, from));
+                    to
+                }
+            };
+            let mistaken = named(claim, &request.room, position.epoch).filter(|_| !is_new);
+            if mistaken.is_some_and(|known| self.is_foreign(known, request, survey)) {
+                resets.push(reset(&request.room, ResetReason::Epoch, start, None));
+            }
+            self.begin(key, &request.room, start, is_new);
+            if !request.room.is_own() || survey.deliverable > 0 {
+                let established = RoomEstablished { position, replayed: survey.deliverable };
+                rooms.0.push((request.room.clone(), established));
+            }
+        }
+        self.session_mut(key).home.clone_from(&claim.home);
+        (rooms, resets)
+    }
+
+    /// Whether a client's own position belongs to another history, while what it acknowledged does not: then it is told
+    /// that its numbers mean nothing any more, although nothing is lost.
+    fn is_foreign(&self, known: Position, request: &SurveyRequest, survey: &Survey) -> bool {
+        let Since::Position(asked) = request.since else { return false };
+        matches!(survey.resume, Resume::Continue(_))
+            && known.epoch != asked.epoch
+            && known.epoch != survey.state.epoch
+    }
+
+    /// Puts a membership where it starts. An own room without any record costs nothing before its first.
+    fn begin(&mut self, key: SessionKey, name: &RoomName, start: Position, is_new: bool) {
+        let lazy = name.is_own() && name.as_str() != RoomName::ALL;
+        if lazy && is_new && start.offset == Offset::START && !self.by_name.contains_key(name) {
+            return;
+        }
+        let room = self.open_room(name);
+        self.enter(key, room, start);
+        if let Some(membership) = self.session_mut(key).membership_mut(room) {
+            // What a reset skipped counts as processed: it will never come again.
+            membership.acked = if is_new { start.offset } else { membership.acked.min(start.offset) };
+            membership.sent = start.offset;
+        }
+    }
+
+    pub(super) fn greeting(
+        &self,
+        claim: &Claim,
+        key: SessionKey,
+        resumed: bool,
+        (rooms, resets): (RoomsEstablished, Vec<ServerFrame>),
+    ) -> Vec<ServerFrame> {
+        let established = ServerFrame::ConnectionEstablished {
+            session: self.session(key).id().clone(),
+            resume_token: claim.fresh_token.expose().to_owned(),
+            resumed,
+            rooms,
+            heartbeat_ms: u64::try_from(self.config.heartbeat.interval.as_millis()).unwrap_or(u64::MAX),
+        };
+        let reply = claim
+            .reference
+            .clone()
+            .map(|reference| ServerFrame::Reply(Reply { reference, outcome: Ok(Answer::Done {}) }));
+        std::iter::once(established).chain(reply).chain(resets).collect()
+    }
+
+    /// The session is safely kept: its connection is told, and gets what it missed.
+    pub(super) fn saved(&mut self, turn: &mut Turn<'_>, peer: Peer, result: Result<(), Rejection>) {
+        let Some(key) = self.resolve(peer) else { return };
+        if let Err(rejection) = result {
+            return self.close(turn, key, CloseCode::Internal.number(), &rejection.message);
+        }
+        let Some(greeting) =
+            self.session_mut(key).connected.as_mut().and_then(|connected| connected.greeting.take())
+        else {
+            return;
+        };
+        self.outputs.push_back(Output::Established(peer));
+        for frame in &greeting.frames {
+            self.send_frame(turn, key, frame);
+        }
+        let (id, user) = (self.session(key).id().clone(), self.session(key).user().cloned());
+        self.outputs.push_back(Output::Event(Event::Connected {
+            session: id,
+            user,
+            resumed: greeting.resumed,
+        }));
+        let joined: Vec<RoomKey> =
+            self.session(key).memberships.iter().map(|membership| membership.room).collect();
+        for room in joined {
+            self.stand(key, room, Standing::Reading);
+        }
+        self.reschedule(key);
+        self.advance(key);
+    }
+}
+
+/// A `reset` to `to`.
+pub(super) fn reset(room: &RoomName, reason: ResetReason, to: Position, from: Option<Offset>) -> ServerFrame {
+    ServerFrame::Reset { room: room.clone(), reason, epoch: to.epoch, from, to: to.offset }
+}
