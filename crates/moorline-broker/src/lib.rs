@@ -20,7 +20,7 @@ pub use broker::{
     SurveyRequest,
 };
 pub use local_broker::LocalBroker;
-pub use log::{AppendError, Appended, Draft, Log, LogStats, PublishKey, ReadLimit};
+pub use log::{AppendError, Appended, Draft, Log, LogExt, LogStats, PublishKey, ReadLimit};
 pub use memory_log::{MemoryLog, Retention, RetentionRules};
 pub use memory_sessions::MemorySessions;
 pub use session_store::{Fence, NodeId, SessionStore, StoreError, Stored};

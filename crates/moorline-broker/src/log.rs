@@ -1,5 +1,6 @@
 //! The seam of rooms' records.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use moorline_proto::id::{PublishId, RoomName};
@@ -100,8 +101,9 @@ pub trait Log: Send + 'static {
     /// Says why nothing was kept.
     fn append(&mut self, room: &RoomName, draft: Draft, now: Timestamp) -> Result<Appended, AppendError>;
 
-    /// The kept records after an offset, in order, up to the limit.
-    fn read(&self, room: &RoomName, after: Offset, limit: ReadLimit) -> Vec<Record>;
+    /// Shows the kept records after an offset, in order, until `visit` breaks off. Nothing is copied: who only counts
+    /// pays for counting.
+    fn visit(&self, room: &RoomName, after: Offset, visit: &mut dyn FnMut(&Record) -> ControlFlow<()>);
 
     /// Removes a room's records; its head stays, and becomes its cut.
     fn clear(&mut self, room: &RoomName);
@@ -118,3 +120,20 @@ pub trait Log: Send + 'static {
     /// What it holds.
     fn stats(&self) -> LogStats;
 }
+
+/// What follows from [`Log::visit`].
+pub trait LogExt: Log {
+    /// The kept records after an offset, in order, up to the limit.
+    fn read(&self, room: &RoomName, after: Offset, limit: ReadLimit) -> Vec<Record> {
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        self.visit(room, after, &mut |record| {
+            bytes += record.cost_bytes();
+            records.push(record.clone());
+            let is_full = records.len() >= limit.records.max(1) || bytes >= limit.bytes;
+            if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        records
+    }
+}
+
+impl<T: Log + ?Sized> LogExt for T {}

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use moorline_broker::LogExt as _;
 use moorline_broker::{
     AppendError, Appended, Draft, Log, LogStats, MemoryLog, PublishKey, ReadLimit, Retention, RetentionRules,
 };

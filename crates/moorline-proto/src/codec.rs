@@ -22,8 +22,8 @@ use crate::token::ResumeToken;
 /// The subprotocol whose frames these are.
 pub const SUBPROTOCOL: &str = "moorline.v1.json";
 
-/// The longest `ref`, in bytes of its JSON text.
-const REF_MAX_BYTES: usize = 130;
+/// The longest `ref` that is a string, in bytes.
+const REF_MAX_BYTES: usize = 128;
 
 /// How many rooms `positions` may name: as many as a session may ever be configured to be in.
 const POSITIONS_MAX: usize = 10_000;
@@ -164,7 +164,8 @@ fn reference(raw: Option<&RawValue>) -> Result<Option<Ref>, Rejection> {
     let Some(raw) = raw else { return Ok(None) };
     let text = raw.get();
     let integer = text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok();
-    if text.len() > REF_MAX_BYTES || !(text.starts_with('"') || integer) {
+    let string = serde_json::from_str::<String>(text).is_ok_and(|string| string.len() <= REF_MAX_BYTES);
+    if !(string || integer) {
         return Err(bad("a ref is a string of up to 128 bytes or an integer"));
     }
     Ok(Some(Ref(Arc::from(raw.to_owned()))))

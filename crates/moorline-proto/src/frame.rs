@@ -119,6 +119,15 @@ pub enum Target {
 impl Target {
     /// How many sessions one publish may name: each is a publish of its own.
     pub const MAX_SESSIONS: usize = 100;
+
+    /// How many rooms it means: so many publishes it is.
+    #[must_use]
+    pub fn rooms(&self) -> usize {
+        match self {
+            Self::Room(_) => 1,
+            Self::Sessions(ids) => ids.len(),
+        }
+    }
 }
 
 /// A publish, from a client or over HTTP.

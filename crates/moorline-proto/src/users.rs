@@ -24,6 +24,7 @@ impl Default for UserLimits {
 pub struct Users {
     limits: UserLimits,
     entries: HashMap<UserId, Entry>,
+    connected: usize,
 }
 
 #[derive(Debug, Default)]
@@ -49,7 +50,7 @@ impl Users {
     /// Nobody.
     #[must_use]
     pub fn new(limits: UserLimits) -> Self {
-        Self { limits, entries: HashMap::new() }
+        Self { limits, entries: HashMap::new(), connected: 0 }
     }
 
     /// A session of the user connects, new or back from absence. False, and nothing changed, at the limit.
@@ -60,19 +61,29 @@ impl Users {
             return false;
         }
         let entry = self.entries.entry(user.clone()).or_default();
+        self.connected += usize::from(entry.connected == 0);
         entry.connected += 1;
         entry.returned(session);
         true
     }
 
-    /// A connected session of the user goes. Returns the one that expires for it, if the bound is crossed.
+    /// A connected session of the user goes. Returns the one that expires for it, if the bound is crossed; that one no
+    /// longer counts, so that the next to go names another.
     #[must_use]
     pub fn leave(&mut self, user: &UserId, session: &SessionId) -> Option<SessionId> {
+        self.close(user);
         let entry = self.entries.get_mut(user)?;
-        entry.connected = entry.connected.saturating_sub(1);
         let absent = entry.absent.get_or_insert_default();
         absent.push_back(session.clone());
-        if absent.len() > self.limits.absent { absent.front().cloned() } else { None }
+        if absent.len() > self.limits.absent { absent.pop_front() } else { None }
+    }
+
+    /// A connected session of the user ends: it does not become absent. Followed by [`Users::forget`].
+    pub fn close(&mut self, user: &UserId) {
+        if let Some(entry) = self.entries.get_mut(user) {
+            self.connected -= usize::from(entry.connected == 1);
+            entry.connected = entry.connected.saturating_sub(1);
+        }
     }
 
     /// An absent session of the user ends.
@@ -83,6 +94,12 @@ impl Users {
                 self.entries.remove(user);
             }
         }
+    }
+
+    /// How many users have connected sessions.
+    #[must_use]
+    pub const fn connected(&self) -> usize {
+        self.connected
     }
 
     /// How many users have sessions.
@@ -101,6 +118,17 @@ mod tests {
     }
 
     #[test]
+    fn several_that_go_at_once_name_one_each() {
+        let mut users = Users::new(UserLimits { connected: 5, absent: 1 });
+        let ann = UserId::new("ann").unwrap();
+        let sessions = ["a", "b", "c", "d"].map(session);
+        assert!(sessions.iter().all(|session| users.connect(&ann, session)));
+        let named: Vec<_> = sessions.iter().map(|session| users.leave(&ann, session)).collect();
+        assert_eq!(named, [None, Some(session("a")), Some(session("b")), Some(session("c"))]);
+        assert_eq!((users.count(), users.connected()), (1, 0));
+    }
+
+    #[test]
     fn limits_hold_and_counts_are_exact_afterwards() {
         let mut users = Users::new(UserLimits { connected: 2, absent: 1 });
         let ann = UserId::new("ann").unwrap();
@@ -116,6 +144,6 @@ mod tests {
         assert_eq!(users.leave(&ann, &c), Some(b.clone()));
         users.forget(&ann, &b);
         users.forget(&ann, &c);
-        assert_eq!(users.count(), 0);
+        assert_eq!((users.count(), users.connected()), (0, 0));
     }
 }

@@ -1,5 +1,7 @@
 //! The frames that the spec names are the frames that there are.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 use moorline_proto::codec;
 use moorline_proto::frame::ClientFrame;
 use moorline_proto::message::RESERVED_TYPES;

@@ -27,9 +27,12 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let node = assemble::dev(settings.node.clone())?;
     let stop = listen::stop_signal().context("listening for signals")?;
     greet(address);
-    let router = http::router(&node, settings.body_max_bytes);
+    let router = http::router(&node, settings.body_max_bytes, settings.request_timeout);
     let server = listen::Server::start(listener, router, &settings);
-    stop.await;
+    tokio::select! {
+        () = stop => {}
+        () = node.stopped() => anyhow::bail!("the node has failed; what it logged says why"),
+    }
     tracing::info!("draining");
     drain(&node, server).await;
     Ok(())

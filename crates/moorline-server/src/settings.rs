@@ -31,6 +31,7 @@ pub(crate) struct Settings {
     pub(crate) head_max_bytes: usize,
     pub(crate) body_max_bytes: usize,
     pub(crate) head_timeout: Duration,
+    pub(crate) request_timeout: Duration,
     pub(crate) node: Config,
 }
 
@@ -61,6 +62,7 @@ raw! {
         head_max_bytes: u64 = 16_384,
         body_max_bytes: u64 = 1_048_576,
         head_timeout_ms: u64 = 10_000,
+        request_timeout_ms: u64 = 30_000,
     }
     /// When to ping and when to give up.
     heartbeat RawHeartbeat {
@@ -76,6 +78,7 @@ raw! {
         rooms_max: u64 = 128,
         per_user_max: u64 = 5,
         absent_per_user_max: u64 = 20,
+        absent_max_bytes: u64 = 268_435_456,
         metadata_max_bytes: u64 = 4_096,
     }
     /// Connections.
@@ -152,10 +155,11 @@ const GIB: u64 = 1 << 30;
 /// The ranges of spec/protocol.md, section 10.
 fn check_ranges(raw: &Raw) -> Result<(), SettingsError> {
     let pong = raw.heartbeat.pong_timeout_ms;
-    let ranges: [(&str, u64, u64, u64); 26] = [
+    let ranges: [(&str, u64, u64, u64); 28] = [
         ("http.head_max_bytes", raw.http.head_max_bytes, 8_192, 1_048_576),
         ("http.body_max_bytes", raw.http.body_max_bytes, 1_024, 67_108_864),
         ("http.head_timeout_ms", raw.http.head_timeout_ms, 100, 600_000),
+        ("http.request_timeout_ms", raw.http.request_timeout_ms, 100, 600_000),
         ("heartbeat.interval_ms", raw.heartbeat.interval_ms, 100, HOUR),
         ("heartbeat.idle_timeout_ms", raw.heartbeat.idle_timeout_ms, 100, DAY),
         ("heartbeat.pong_timeout_ms", if pong == 0 { 100 } else { pong }, 100, DAY),
@@ -164,6 +168,7 @@ fn check_ranges(raw: &Raw) -> Result<(), SettingsError> {
         ("session.rooms_max", raw.session.rooms_max, 1, 10_000),
         ("session.per_user_max", raw.session.per_user_max, 1, 100_000),
         ("session.absent_per_user_max", raw.session.absent_per_user_max, 1, 100_000),
+        ("session.absent_max_bytes", raw.session.absent_max_bytes, 1_048_576, 1024 * GIB),
         ("session.metadata_max_bytes", raw.session.metadata_max_bytes, 2, 65_536),
         ("connection.message_max_bytes", raw.connection.message_max_bytes, 256, 16_777_216),
         ("connection.pending_max_bytes", raw.connection.pending_max_bytes, 1_024, 67_108_864),
@@ -207,6 +212,7 @@ fn resolve(raw: Raw) -> Settings {
         head_max_bytes: size(raw.http.head_max_bytes),
         body_max_bytes: size(raw.http.body_max_bytes),
         head_timeout: ms(raw.http.head_timeout_ms),
+        request_timeout: ms(raw.http.request_timeout_ms),
         node: Config {
             heartbeat: HeartbeatPolicy {
                 interval: ms(raw.heartbeat.interval_ms),
@@ -216,6 +222,7 @@ fn resolve(raw: Raw) -> Settings {
             heartbeat_frame: raw.heartbeat.frame,
             session_lifetime: ms(raw.session.lifetime_ms),
             hello_timeout: ms(raw.session.hello_timeout_ms),
+            absent_max_bytes: size(raw.session.absent_max_bytes),
             rooms_max: size(raw.session.rooms_max),
             users: UserLimits {
                 connected: size(raw.session.per_user_max),

@@ -18,6 +18,9 @@ pub struct Config {
     pub heartbeat_frame: String,
     /// How long a session outlives its connection. Default 1 h (R16).
     pub session_lifetime: Duration,
+    /// What absent sessions may cost together, in bytes as reckoned (1 KiB each, 800 bytes per room, their metadata);
+    /// beyond it those that are away longest expire. Default 256 MiB.
+    pub absent_max_bytes: usize,
     /// How long a client may take to say `hello`. Default 10 s.
     pub hello_timeout: Duration,
     /// Rooms per session. Default 128.
@@ -63,6 +66,7 @@ impl Default for Config {
             heartbeat: Policy::default(),
             heartbeat_frame: "ping".to_owned(),
             session_lifetime: Duration::from_secs(3600),
+            absent_max_bytes: 256 * 1024 * 1024,
             hello_timeout: Duration::from_secs(10),
             rooms_max: 128,
             users: UserLimits::default(),
@@ -122,6 +126,7 @@ impl Config {
             heartbeat: self.heartbeat,
             heartbeat_frame: self.heartbeat_frame.clone(),
             session_lifetime: self.session_lifetime,
+            absent_max_bytes: self.absent_max_bytes / self.shards,
             rooms_max: self.rooms_max,
             metadata_max_bytes: self.metadata_max_bytes,
             pending_max_bytes: self.pending_max_bytes,

@@ -12,7 +12,7 @@ use moorline_proto::frame::Inbound;
 use moorline_proto::shard::{Input, Peer};
 use moorline_ws::decoder::Decoder;
 use moorline_ws::event::Event;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::shard::Message;
 use crate::transport::Reader;
@@ -20,6 +20,10 @@ use crate::transport::Reader;
 /// How long a peer that was told to go may take to go: what it still sends must be read, else the network drops what it
 /// was told.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// How many inputs of one connection wait in its shard's inbox at most, so that what others send is not behind all that a
+/// single client can.
+const CREDIT: u8 = 32;
 
 /// Something that a connection received.
 #[derive(Debug)]
@@ -72,6 +76,11 @@ impl Link {
             self.received = None;
         }
         received
+    }
+
+    /// How much was received and not taken yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.received.as_ref().map_or(0, |received| received.len())
     }
 
     /// Waits for bytes and decodes them. False at the end of the connection.
@@ -133,8 +142,9 @@ fn receive(event: Event<'_>) -> Received {
 }
 
 /// Reads for a session until the connection ends. Its future is all that an idle connection's task holds, so it awaits
-/// in two places only: for bytes, and for room in the shard's inbox.
+/// in few places: for bytes, for room in the shard's inbox, and for its turn.
 pub(crate) async fn read(mut link: Link, peer: Peer, inbox: mpsc::Sender<Message>) {
+    let mut credit = CREDIT;
     loop {
         let Some(received) = link.next_received() else {
             if !link.read().await {
@@ -148,7 +158,17 @@ pub(crate) async fn read(mut link: Link, peer: Peer, inbox: mpsc::Sender<Message
         };
         // A shard that is busy makes this client wait, and no other.
         let Ok(permit) = inbox.reserve().await else { return };
-        permit.send(Message::Input(Box::new(received.into_input(peer))));
+        credit -= 1;
+        if credit > 0 || ended.is_some() {
+            permit.send(Message::Input(Box::new(received.into_input(peer))));
+        } else {
+            let (handled, wait) = oneshot::channel();
+            permit.send(Message::LastOfCredit(Box::new(received.into_input(peer)), handled));
+            if wait.await.is_err() {
+                return;
+            }
+            credit = CREDIT;
+        }
         if let Some(was_told) = ended {
             if was_told {
                 tokio::spawn(link.linger());

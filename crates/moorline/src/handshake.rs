@@ -8,7 +8,7 @@ use moorline_proto::error::ErrorCode;
 use moorline_proto::frame::{ClientFrame, Hello, Inbound, Ref, ServerFrame};
 use moorline_proto::id::{RoomName, SessionId, UserId};
 use moorline_proto::position::Offset;
-use moorline_proto::shard::Claim;
+use moorline_proto::shard::{Claim, Input};
 use moorline_proto::token::ResumeToken;
 use moorline_proto::{codec, metadata};
 use moorline_ws::decoder::{Decoder, Limits};
@@ -38,6 +38,9 @@ pub struct Endpoint {
     /// mixes two rooms' numbers. Default no.
     pub single_room: bool,
 }
+
+/// How many frames a client may send before it is established; the rest waits in its socket.
+const EARLY_MAX: usize = 64;
 
 /// How a connection begins.
 #[derive(Clone, Copy, Debug)]
@@ -77,10 +80,11 @@ impl Node {
         let hello = match opening {
             Opening::Bare => Ok((Hello::default(), None)),
             Opening::Hello => {
-                let waiting = hello(&mut link, &writer);
-                match tokio::time::timeout(self.config().hello_timeout, waiting).await {
-                    Ok(hello) => hello,
-                    Err(_) => Err(Refusal::policy("hello expected")),
+                tokio::select! {
+                    biased;
+                    () = self.drains() => Err(self.going_away()),
+                    hello = hello(&mut link, &writer) => hello,
+                    () = tokio::time::sleep(self.config().hello_timeout) => Err(Refusal::policy("hello expected")),
                 }
             }
         };
@@ -92,12 +96,33 @@ impl Node {
     }
 
     /// Asks the session's shard, and starts the task that reads for it.
-    async fn establish(&self, link: Link, writer: Writer, claim: Claim) {
+    async fn establish(&self, mut link: Link, writer: Writer, claim: Claim) {
         let shard = self.shard_of(claim.asked.as_ref().unwrap_or(&claim.fresh_id)).clone();
-        match shard.establish(claim, writer).await {
-            // A task of its own, as small as reading needs: the handshake's large future is freed with this one.
-            Some(peer) => drop(self.spawn(connection::read(link, peer, shard.inbox()))),
-            None => link.linger().await,
+        let connection = claim.connection;
+        let Some(mut answer) = shard.establish(claim, writer).await else { return };
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => return match answer {
+                    // A task of its own, as small as reading needs: the handshake's large future is freed with this one.
+                    Ok(peer) => drop(self.spawn(connection::read(link, peer, shard.inbox()))),
+                    Err(_) => link.linger().await,
+                },
+                alive = link.read(), if link.waiting() < EARLY_MAX => if !alive {
+                    // Whoever hung up is not worth a session: dropping `answer` says so to what is still queued.
+                    return shard.input(Input::Abandoned(connection)).await;
+                },
+            }
+        }
+    }
+
+    fn going_away(&self) -> Refusal {
+        let spread = self.config().drain.spread.as_millis() / 2;
+        let reconnect_in_ms = u64::try_from(spread).unwrap_or(u64::MAX);
+        Refusal {
+            code: CloseCode::GoingAway,
+            reason: "going away",
+            error: Some(ServerFrame::Closing { reconnect_in_ms, reason: "drain" }),
         }
     }
 

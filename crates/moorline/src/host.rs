@@ -51,12 +51,9 @@ impl Sockets {
         self.waiting.insert(connection, waiting);
     }
 
-    /// A connection has its session, and may be listened to.
-    pub(crate) fn established(&mut self, peer: Peer) {
-        if let Some(established) = self.bound.remove(&peer.connection) {
-            // A connection task that is gone has seen the end of its socket.
-            let _gone = established.send(peer);
-        }
+    /// A connection has its session, and may be listened to. False where its task is gone: it has seen the socket's end.
+    pub(crate) fn established(&mut self, peer: Peer) -> bool {
+        self.bound.remove(&peer.connection).is_none_or(|established| established.send(peer).is_ok())
     }
 
     /// A connection gets no session.

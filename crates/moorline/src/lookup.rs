@@ -85,6 +85,9 @@ pub struct Stats {
     pub log_bytes: usize,
     /// How long the node has run.
     pub uptime_ms: u64,
+    /// Users with connected sessions.
+    #[serde(skip)]
+    pub connected_users: usize,
     /// Connected sessions of each of up to 1,000 users.
     pub connections_by_user: serde_json::Map<String, serde_json::Value>,
 }
@@ -227,11 +230,18 @@ impl Node {
         Ok(RoomDetail { room: room.clone(), epoch, message_id, oldest, connected, absent, sessions })
     }
 
-    /// The records of a room behind an offset.
+    /// The records of a room behind an offset, or from the oldest that is kept.
     ///
     /// # Errors
     /// The broker does not answer.
-    pub async fn history(&self, room: &RoomName, after: Offset, limit: usize) -> Result<History, Rejection> {
+    pub async fn history(
+        &self,
+        room: &RoomName,
+        after: Option<Offset>,
+        limit: usize,
+    ) -> Result<History, Rejection> {
+        let asked = after;
+        let after = asked.unwrap_or(Offset::START);
         let page = self.read(room, after, limit.clamp(1, SessionFilter::MAX)).await?;
         let position = moorline_proto::position::Position { epoch: page.state.epoch, offset: after };
         let reset = match resume(position, &page.state) {
@@ -241,7 +251,7 @@ impl Node {
         Ok(History {
             epoch: page.state.epoch,
             records: page.records,
-            reset: reset.filter(|_| after > Offset::START),
+            reset: reset.filter(|_| asked.is_some()),
         })
     }
 
@@ -305,7 +315,8 @@ impl Node {
             connections,
             sessions: connections + absent,
             absent,
-            users: self.user_count(),
+            users: self.with_users(moorline_proto::users::Users::count),
+            connected_users: self.with_users(moorline_proto::users::Users::connected),
             rooms: rooms.len(),
             records: log.records,
             log_bytes: log.bytes,

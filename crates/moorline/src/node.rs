@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ struct Inner {
     users: Arc<Mutex<Users>>,
     clock: Clock,
     connections: AtomicU64,
-    draining: AtomicBool,
+    draining: CancellationToken,
     stopped: CancellationToken,
     tracker: TaskTracker,
     observer: Option<Observer>,
@@ -108,7 +108,7 @@ impl Node {
             broker,
             clock: Clock::start(),
             connections: AtomicU64::new(1),
-            draining: AtomicBool::new(false),
+            draining: CancellationToken::new(),
             stopped: CancellationToken::new(),
             tracker: TaskTracker::new(),
             observer,
@@ -118,7 +118,8 @@ impl Node {
         let announcements = node.0.broker.announcements();
         tokio::spawn(pump::pump(announcements, Arc::clone(&node.0.shards), node.0.stopped.clone()));
         for (handle, mailbox) in ways {
-            tokio::spawn(node.driver(handle, &store, &owner).run(mailbox, node.0.stopped.clone()));
+            let run = node.driver(handle, &store, &owner).run(mailbox, node.0.stopped.clone());
+            tokio::spawn(watch(tokio::spawn(run), node.clone()));
         }
         Ok(node)
     }
@@ -135,13 +136,15 @@ impl Node {
             store: Arc::clone(store),
             owner: owner.clone(),
             ready: std::collections::VecDeque::new(),
+            reads: 0,
+            reads_later: std::collections::VecDeque::new(),
         }
     }
 
     /// Sends every connection away and stops: `closing` with a time to come back, close 1001, and what still waits
     /// for its socket is given until the configured timeout. New connections are refused from the first moment on.
     pub async fn drain(&self) {
-        self.0.draining.store(true, Ordering::Release);
+        self.0.draining.cancel();
         let spread = self.0.config.drain.spread;
         for shard in self.0.shards.iter() {
             shard.input(Input::Drain(spread)).await;
@@ -160,7 +163,18 @@ impl Node {
     /// Whether the node sends its connections away.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::Acquire)
+        self.0.draining.is_cancelled()
+    }
+
+    /// Waits until the node sends its connections away.
+    pub(crate) async fn drains(&self) {
+        self.0.draining.cancelled().await;
+    }
+
+    /// Waits until the node has stopped: after a drain, or because of a fault of ours that the log names. Whoever
+    /// runs it ends then, and starts it anew.
+    pub async fn stopped(&self) {
+        self.0.stopped.cancelled().await;
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -204,8 +218,8 @@ impl Node {
         ConnectionId(self.0.connections.fetch_add(1, Ordering::Relaxed))
     }
 
-    pub(crate) fn user_count(&self) -> usize {
-        self.0.users.lock().unwrap_or_else(PoisonError::into_inner).count()
+    pub(crate) fn with_users<T>(&self, ask: impl FnOnce(&Users) -> T) -> T {
+        ask(&self.0.users.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn uptime(&self) -> Duration {
@@ -231,6 +245,15 @@ impl Node {
         if let Some(observer) = &self.0.observer {
             observer(event);
         }
+    }
+}
+
+/// Stops the whole node when one of its shards fails: a part that is silently gone would lose messages in silence.
+async fn watch(shard: JoinHandle<()>, node: Node) {
+    if let Err(error) = shard.await {
+        tracing::error!(%error, "a shard failed; the node stops");
+        node.0.draining.cancel();
+        node.0.stopped.cancel();
     }
 }
 

@@ -76,35 +76,41 @@ impl Node {
         wants_counts: bool,
     ) -> Result<Answer, Rejection> {
         let Publishing { rooms, except, several } = publishing;
-        let except = &except;
-        let answers = rooms.into_iter().map(|(room, published)| async move {
-            let published = published.await.map_err(|error| error.rejection())?;
-            let audience =
-                if wants_counts { self.audience(&room, except.as_ref()).await } else { Audience::default() };
-            Ok(answer(room, published, audience))
-        });
-        let mut answers = join_all(answers).await;
+        let (names, published): (Vec<RoomName>, Vec<_>) = rooms.into_iter().unzip();
+        let published = join_all(published).await;
+        let audiences = if wants_counts { self.audiences(&names, except).await } else { Vec::new() };
+        let audiences = audiences.into_iter().chain(std::iter::repeat(Audience::default()));
+        let mut answers =
+            names.into_iter().zip(published).zip(audiences).map(|((room, published), audience)| {
+                published
+                    .map(|published| answer(room, published, audience))
+                    .map_err(|error| error.rejection())
+            });
         if several {
-            return Ok(Answer::Several { results: answers.into_iter().map(PublishOutcome).collect() });
+            return Ok(Answer::Several { results: answers.map(PublishOutcome).collect() });
         }
-        match answers.pop() {
+        match answers.next() {
             Some(answer) => answer.map(Answer::Published),
             None => Ok(Answer::Done {}),
         }
     }
 
-    /// How many members a record of a room is for, over all shards.
-    async fn audience(&self, room: &RoomName, except: Option<&Arc<Except>>) -> Audience {
+    /// How many members a record of each of these rooms is for, over all shards: one question to each.
+    async fn audiences(&self, rooms: &[RoomName], except: Option<Arc<Except>>) -> Vec<Audience> {
         let shards = self.shards().iter().map(|shard| {
-            let (room, except) = (room.clone(), except.cloned());
-            shard.call(move |shard, _, _| shard.audience(&room, except.as_deref()))
+            let (rooms, except) = (rooms.to_vec(), except.clone());
+            shard.call(move |shard, _, _| -> Vec<Audience> {
+                rooms.iter().map(|room| shard.audience(room, except.as_deref())).collect()
+            })
         });
-        let mut total = Audience::default();
-        for audience in join_all(shards).await.into_iter().flatten() {
-            total.reached += audience.reached;
-            total.queued += audience.queued;
+        let mut totals = vec![Audience::default(); rooms.len()];
+        for audiences in join_all(shards).await.into_iter().flatten() {
+            for (total, audience) in totals.iter_mut().zip(audiences) {
+                total.reached += audience.reached;
+                total.queued += audience.queued;
+            }
         }
-        total
+        totals
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -25,10 +25,14 @@ use crate::transport::Writer;
 const INBOX: usize = 4096;
 /// How many announcements wait for a shard. One that falls further behind reads the logs instead.
 const ANNOUNCED: usize = 8192;
+/// How many bytes of them. Shards share the bytes; one that is stuck must not keep them for ever.
+const ANNOUNCED_BYTES: usize = 64 * 1024 * 1024;
 /// How many of either are taken at once.
 const TAKE: usize = 512;
 /// How many members are served, or answers performed, before other tasks of the thread get their turn.
 const TURN: usize = 256;
+/// How many pages of logs are read in one turn: a storm of readers must not keep everybody else waiting.
+const READS: usize = 8;
 /// How many records one page has at most.
 const PAGE_RECORDS: usize = 256;
 
@@ -36,6 +40,8 @@ const PAGE_RECORDS: usize = 256;
 pub(crate) enum Message {
     Input(Box<Input>),
     Establish(Box<Claim>, Waiting),
+    /// An input whose sender waits until it is handled.
+    LastOfCredit(Box<Input>, oneshot::Sender<()>),
     /// A look-up or command, which answers by itself.
     Call(Call),
 }
@@ -49,11 +55,21 @@ pub(crate) enum Posted {
     Ephemeral(Arc<EncodedEphemeral>),
 }
 
+impl Posted {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Batch(batch) => batch.wire.len(),
+            Self::Ephemeral(ephemeral) => ephemeral.wire.len(),
+        }
+    }
+}
+
 /// The ways to a shard.
 #[derive(Clone)]
 pub(crate) struct ShardHandle {
     inbox: mpsc::Sender<Message>,
     posted: mpsc::Sender<Posted>,
+    posted_bytes: Arc<AtomicUsize>,
     behind: Arc<AtomicBool>,
 }
 
@@ -61,6 +77,7 @@ pub(crate) struct ShardHandle {
 pub(crate) struct Mailbox {
     inbox: mpsc::Receiver<Message>,
     posted: mpsc::Receiver<Posted>,
+    posted_bytes: Arc<AtomicUsize>,
     behind: Arc<AtomicBool>,
 }
 
@@ -68,9 +85,14 @@ impl ShardHandle {
     pub(crate) fn new() -> (Self, Mailbox) {
         let (inbox, inbox_end) = mpsc::channel(INBOX);
         let (posted, posted_end) = mpsc::channel(ANNOUNCED);
-        let behind = Arc::new(AtomicBool::new(false));
-        let mailbox = Mailbox { inbox: inbox_end, posted: posted_end, behind: Arc::clone(&behind) };
-        (Self { inbox, posted, behind }, mailbox)
+        let (behind, posted_bytes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let mailbox = Mailbox {
+            inbox: inbox_end,
+            posted: posted_end,
+            posted_bytes: Arc::clone(&posted_bytes),
+            behind: Arc::clone(&behind),
+        };
+        (Self { inbox, posted, posted_bytes, behind }, mailbox)
     }
 
     pub(crate) fn inbox(&self) -> mpsc::Sender<Message> {
@@ -79,7 +101,10 @@ impl ShardHandle {
 
     /// Posts an announcement without waiting: a shard that cannot take it is behind, and reads the logs.
     pub(crate) fn post(&self, posted: Posted) {
-        if self.posted.try_send(posted).is_err() {
+        let bytes = posted.bytes();
+        let waiting = self.posted_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if waiting > ANNOUNCED_BYTES || self.posted.try_send(posted).is_err() {
+            self.posted_bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.behind.store(true, Ordering::Release);
         }
     }
@@ -91,12 +116,12 @@ impl ShardHandle {
         let _full = self.inbox.try_send(Message::Call(Box::new(|_, _, _| {})));
     }
 
-    /// Asks for a session for a connection; none where it is refused.
-    pub(crate) async fn establish(&self, claim: Claim, writer: Writer) -> Option<Peer> {
+    /// Asks for a session for a connection; the answer is an error where it is refused. None where the shard has stopped.
+    pub(crate) async fn establish(&self, claim: Claim, writer: Writer) -> Option<oneshot::Receiver<Peer>> {
         let (established, answer) = oneshot::channel();
         let waiting = Waiting { writer, established };
         self.inbox.send(Message::Establish(Box::new(claim), waiting)).await.ok()?;
-        answer.await.ok()
+        Some(answer)
     }
 
     /// Runs something inside the shard and returns its result; none where the shard has stopped.
@@ -131,6 +156,10 @@ pub(crate) struct Driver {
     pub(crate) owner: NodeId,
     /// Answers that were there at once.
     pub(crate) ready: VecDeque<Input>,
+    /// How many pages may still be read before what has come meanwhile gets its turn.
+    pub(crate) reads: usize,
+    /// Pages that wait for the next turn: at most one per session and one per room.
+    pub(crate) reads_later: VecDeque<Output>,
 }
 
 impl Driver {
@@ -140,6 +169,11 @@ impl Driver {
         let mut posted = Vec::with_capacity(TAKE);
         let mut sleep = pin!(tokio::time::sleep_until(self.clock.runtime(self.clock.now().instant)));
         loop {
+            self.reads = READS;
+            for _ in 0..READS.min(self.reads_later.len()) {
+                let read = self.reads_later.pop_front();
+                read.into_iter().for_each(|read| self.perform(read));
+            }
             self.settle().await;
             let deadline = self.shard.poll_timeout().map(|at| self.clock.runtime(at));
             if let Some(deadline) = deadline.filter(|deadline| *deadline != sleep.deadline()) {
@@ -151,8 +185,13 @@ impl Driver {
                 () = sleep.as_mut(), if deadline.is_some() => {
                     self.shard.handle_timeout(self.clock.now(), &mut self.sockets);
                 }
-                _ = mailbox.posted.recv_many(&mut posted, TAKE) => self.announced(&mut posted),
+                _ = mailbox.posted.recv_many(&mut posted, TAKE) => {
+                    let bytes = posted.iter().map(Posted::bytes).sum();
+                    mailbox.posted_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                    self.announced(&mut posted);
+                }
                 _ = mailbox.inbox.recv_many(&mut messages, TAKE) => self.received(&mut messages).await,
+                () = std::future::ready(()), if !self.reads_later.is_empty() => tokio::task::yield_now().await,
             }
             if mailbox.behind.swap(false, Ordering::AcqRel) {
                 self.handle(Input::AnnouncementsLost);
@@ -177,6 +216,13 @@ impl Driver {
         for message in messages.drain(..) {
             match message {
                 Message::Input(input) => self.handle(*input),
+                Message::LastOfCredit(input, handled) => {
+                    self.handle(*input);
+                    // A reader that is gone has nothing more to say.
+                    let _gone = handled.send(());
+                }
+                // Who hung up meanwhile gets nothing, which costs nothing.
+                Message::Establish(_, waiting) if waiting.established.is_closed() => {}
                 Message::Establish(claim, waiting) => {
                     self.sockets.wait(claim.connection, waiting);
                     self.handle(Input::Establish(claim));
@@ -256,7 +302,9 @@ impl Driver {
                 });
             }
             Output::Unsubscribe(room) => self.broker.unsubscribe(room),
+            read @ Output::Read { .. } if self.reads == 0 => self.reads_later.push_back(read),
             Output::Read { reader, room, after } => {
+                self.reads -= 1;
                 let bytes = self.node.config().pending_max_bytes / 2;
                 let page = self.broker.read(room.clone(), after, ReadLimit { records: PAGE_RECORDS, bytes });
                 self.wait_for(page, move |page| {
@@ -277,7 +325,10 @@ impl Driver {
                     handle.input(Input::Presence(ticket, presence)).await;
                 });
             }
-            Output::Established(peer) => self.sockets.established(peer),
+            Output::Established(peer) => {
+                let is_gone = !self.sockets.established(peer);
+                self.ready.extend(is_gone.then_some(Input::Lost(peer, None)));
+            }
             Output::Refuse(connection, code, reason) => self.sockets.refuse(connection, code, &reason),
             Output::AwaitWritable(peer) => {
                 if let Some(writer) = self.sockets.writer(peer).cloned() {

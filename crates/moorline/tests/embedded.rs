@@ -1,5 +1,7 @@
 //! A node inside an axum service, over TCP and over a stream that is no TCP socket: behaviour is the same for both.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -190,6 +192,27 @@ async fn r10_a_stream_that_is_not_read_catches_up_and_delays_nobody() {
     for n in 0..500 {
         assert_eq!(slow.frame().await["n"], n);
     }
+}
+
+#[tokio::test]
+async fn r10_a_stream_that_takes_nothing_is_given_back() {
+    let stall = Config { stall_timeout: Duration::from_millis(100), pending_max_bytes: 4096, ..config() };
+    let node = Node::in_memory(stall).unwrap();
+    let mut client = Client::connect(pipe(&node).await, "/ws/lobby/ann").await;
+    let fill = "x".repeat(1000);
+    for _ in 0..200 {
+        let message = publish(&json!({"room": "lobby"}), &json!({"type": "m", "fill": fill}));
+        node.publish(message, "test").await.unwrap();
+    }
+    // Nothing is read here: what tells that the other end was dropped is that writing fails.
+    let ping = [0x89, 0x80, 0, 0, 0, 0];
+    let given_back = async {
+        while client.io.write_all(&ping).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, given_back).await.expect("the stream to be dropped");
+    assert_eq!(node.stats().await.absent, 1);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use moorline_proto::resume::{ResetReason, Resume, resume};
 use moorline_proto::time::Timestamp;
 
 use super::{ALL, log_ids, log_retention, message, room, session, sized};
+use crate::LogExt as _;
 use crate::log::{Appended, Draft, Log, LogStats, ReadLimit};
 use crate::memory_log::{Retention, RetentionRules};
 

@@ -8,6 +8,7 @@ use moorline_proto::resume::{ResetReason, Resume, resume};
 
 use super::log::{append, at, draft, expire, offsets, padded, roomy};
 use super::{ALL, room};
+use crate::LogExt as _;
 use crate::log::Log;
 use crate::memory_log::{Retention, RetentionRules};
 

@@ -1,5 +1,7 @@
 //! What the lock guards: the log, and what is announced of it.
 
+use std::ops::ControlFlow;
+
 use moorline_proto::batch::{Ephemeral, Page};
 use moorline_proto::id::RoomName;
 use moorline_proto::position::{Offset, Position};
@@ -10,10 +12,7 @@ use moorline_proto::time::Timestamp;
 use super::queue::{Bounds, News, Queue};
 use super::receiver::Look;
 use crate::broker::{Announcement, BrokerError, Durability, Published, Survey, SurveyRequest};
-use crate::log::{Appended, Draft, Log, ReadLimit};
-
-/// How much a survey reads at a time: bounds its memory.
-const SURVEY_PAGE: ReadLimit = ReadLimit { records: 256, bytes: 1024 * 1024 };
+use crate::log::{Appended, Draft, Log, LogExt as _, ReadLimit};
 
 pub(super) struct Inner {
     pub(super) log: Box<dyn Log>,
@@ -111,13 +110,12 @@ impl Inner {
     }
 
     /// How many kept records after `after` are for `reader`.
-    fn deliverable(&self, room: &RoomName, mut after: Offset, reader: Reader<'_>) -> u64 {
+    fn deliverable(&self, room: &RoomName, after: Offset, reader: Reader<'_>) -> u64 {
         let mut count = 0;
-        loop {
-            let page = self.log.read(room, after, SURVEY_PAGE);
-            let Some(last) = page.last() else { return count };
-            after = last.offset;
-            count += page.iter().filter(|record| !record.excludes(reader)).count() as u64;
-        }
+        self.log.visit(room, after, &mut |record| {
+            count += u64::from(!record.excludes(reader));
+            ControlFlow::Continue(())
+        });
+        count
     }
 }

@@ -6,6 +6,7 @@ mod oldest;
 mod room;
 mod rules;
 
+use std::ops::ControlFlow;
 use std::collections::{HashMap, VecDeque};
 
 use moorline_proto::id::RoomName;
@@ -19,7 +20,7 @@ use self::ids::{Claim, PublishIds};
 use self::oldest::{Class, Oldest};
 use self::room::Room;
 pub use self::rules::{Retention, RetentionRules};
-use crate::log::{AppendError, Appended, Draft, Log, LogStats, ReadLimit};
+use crate::log::{AppendError, Appended, Draft, Log, LogStats};
 
 /// How many records, rooms and publish ids one call of [`Log::expire`] drops at most, each: a few milliseconds.
 const DROPPED_PER_EXPIRE: usize = 16_384;
@@ -172,8 +173,10 @@ impl Log for MemoryLog {
         Ok(Appended::New { after, record })
     }
 
-    fn read(&self, room: &RoomName, after: Offset, limit: ReadLimit) -> Vec<Record> {
-        self.rooms.get(room).map_or_else(Vec::new, |room| room.read(after, limit))
+    fn visit(&self, room: &RoomName, after: Offset, visit: &mut dyn FnMut(&Record) -> ControlFlow<()>) {
+        if let Some(room) = self.rooms.get(room) {
+            room.visit(after, visit);
+        }
     }
 
     fn clear(&mut self, room: &RoomName) {

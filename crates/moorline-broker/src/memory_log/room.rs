@@ -1,6 +1,7 @@
 //! One room's entry.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 
 use moorline_proto::position::{Epoch, Offset};
 use moorline_proto::record::Record;
@@ -9,7 +10,7 @@ use moorline_proto::time::Timestamp;
 
 use super::age::is_over;
 use super::rules::Retention;
-use crate::log::{LogStats, ReadLimit};
+use crate::log::LogStats;
 
 /// Below this capacity a queue is not worth shrinking.
 const SMALL: usize = 16;
@@ -129,17 +130,9 @@ impl Room {
         self.cleared = self.head;
     }
 
-    pub(super) fn read(&self, after: Offset, limit: ReadLimit) -> Vec<Record> {
+    pub(super) fn visit(&self, after: Offset, visit: &mut dyn FnMut(&Record) -> ControlFlow<()>) {
         let start = self.kept.partition_point(|kept| kept.record.offset <= after);
-        let mut bytes = 0;
-        let mut records = Vec::new();
-        for Kept { record, .. } in self.kept.range(start..).take(limit.records.max(1)) {
-            bytes += record.cost_bytes();
-            records.push(record.clone());
-            if bytes >= limit.bytes {
-                break;
-            }
-        }
-        records
+        // Whether the visitor broke off or came to the end, it knows.
+        let _known = self.kept.range(start..).try_for_each(|kept| visit(&kept.record));
     }
 }

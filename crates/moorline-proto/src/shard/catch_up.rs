@@ -1,6 +1,8 @@
 //! Readers of the log: who joined, came back, was slow or asked again. One page at a time, until they are live.
 
-use super::room::Standing;
+use super::frames::not_a_member;
+use super::membership::is_lazy;
+use super::room::{Opening, Standing};
 use super::session::Session;
 use super::{Join, Output, PageReader, Peer, RoomKey, SessionKey, Shard, Surveyor, Turn, number};
 use crate::batch::{Batch, EncodedBatch, Page};
@@ -8,8 +10,8 @@ use crate::error::Rejection;
 use crate::frame::{Answer, Reply, ServerFrame};
 use crate::id::RoomName;
 use crate::judge::{Judgement, judge};
-use crate::position::Position;
-use crate::resume::{Resume, RoomState, Survey, resume};
+use crate::position::{Offset, Position};
+use crate::resume::{Resume, RoomState, Since, Survey, resume};
 use crate::shard::greeting::reset;
 use crate::time::Now;
 use std::sync::Arc;
@@ -33,10 +35,21 @@ impl Shard {
 
     /// It is known where a joining member begins.
     fn joined(&mut self, turn: &mut Turn<'_>, join: Join, surveys: Result<Vec<Survey>, Rejection>) {
-        let Join { session: key, room, ticket, is_new, reference } = join;
+        let Join { session: key, room, ticket, is_new, since, connection, reference } = join;
+        let asker = connection.map(|connection| Peer { session: key, connection });
+        let reference = reference.filter(|_| asker.and_then(|asker| self.resolve(asker)).is_some());
         let still_here = self.sessions.get(key.0 as usize).and_then(|session| session.membership(room));
-        if still_here.is_none_or(|membership| membership.ticket != ticket) {
+        let Some(membership) = still_here.filter(|membership| membership.ticket == ticket) else {
+            // It left meanwhile, perhaps to join anew.
+            if reference.is_some() {
+                self.answer(turn, key, reference, Err(not_a_member()));
+            }
             return;
+        };
+        if since == Since::Now && membership.is_settled() {
+            let (name, position) =
+                (self.room(room).name.clone(), self.standpoint(key, room).unwrap_or_default());
+            return self.answer(turn, key, reference, Ok(Answer::At { room: name, position }));
         }
         let survey = match surveys.map(|surveys| surveys.first().copied()) {
             Ok(Some(survey)) => survey,
@@ -50,19 +63,21 @@ impl Shard {
         };
         let name = self.room(room).name.clone();
         let state = survey.state.position();
-        let (start, lost) = match survey.resume {
-            Resume::Continue(offset) => (Position { offset, ..state }, None),
+        // A reset that is lost with its connection is told again: only what lies before it counts as acknowledged.
+        let (start, acked, lost) = match survey.resume {
+            Resume::Continue(offset) => (Position { offset, ..state }, offset, None),
             Resume::Reset { reason, from, to } => {
-                let to = Position { offset: to, ..state };
-                (to, Some(reset(&name, reason, to, from)))
+                let start = Position { offset: to, ..state };
+                (start, from.unwrap_or(to), Some(reset(&name, reason, start, from)))
             }
         };
+        let stood = self.standpoint(key, room).filter(|stood| stood.epoch == start.epoch);
+        let sent = stood.map_or(start.offset, |stood| stood.offset.max(start.offset));
         self.enter(key, room, start);
         if let Some(membership) = self.session_mut(key).membership_mut(room) {
-            if is_new {
-                membership.acked = start.offset;
-            }
-            membership.sent = membership.sent.max(start.offset);
+            // Who reads again from before has not processed that, also if the connection ends before it comes.
+            membership.acked = if is_new { acked } else { acked.min(membership.acked) };
+            membership.sent = membership.sent.max(sent);
         }
         if let Some(reference) = reference {
             let outcome = Ok(Answer::At { room: name.clone(), position: start });
@@ -121,12 +136,18 @@ impl Shard {
         page: Result<Page, Rejection>,
     ) {
         match reader {
-            PageReader::Member(peer, room) => self.member_page(turn, peer, room, page),
+            PageReader::Member(peer, room) => self.member_page(turn, peer, (room, name), page),
             PageReader::Room(room) => self.room_page(turn.now, room, name, page),
         }
     }
 
-    fn member_page(&mut self, turn: &mut Turn<'_>, peer: Peer, room: RoomKey, page: Result<Page, Rejection>) {
+    fn member_page(
+        &mut self,
+        turn: &mut Turn<'_>,
+        peer: Peer,
+        (room, name): (RoomKey, &RoomName),
+        page: Result<Page, Rejection>,
+    ) {
         let Some(key) = self.resolve(peer) else { return };
         if let Some(connected) = &mut self.session_mut(key).connected {
             connected.reading = false;
@@ -138,7 +159,12 @@ impl Shard {
                 return self.close(turn, key, code, &rejection.message);
             }
         };
-        let reading = self.session(key).membership(room).filter(|m| m.standing == Standing::Reading);
+        // Its place may be another room's by now, and its socket full: then it is read again.
+        let is_same = self.rooms.get(room.0 as usize).is_some_and(|room| room.name == *name);
+        let reading = self
+            .session(key)
+            .membership(room)
+            .filter(|m| m.standing == Standing::Reading && is_same && self.can_read(key));
         if let Some(position) =
             reading.map(super::session::Membership::position).filter(|p| p.offset == page.after)
         {
@@ -189,11 +215,12 @@ impl Shard {
             return self.read_room(key);
         }
         if matches!(resume(room.position, &page.state), Resume::Reset { .. }) {
-            return self.demote_all(key, &page.state);
+            self.demote_all(key, &page.state);
+            return self.read_on(key);
         }
-        self.room_mut(key).behind = !page.is_last();
+        room.behind |= !page.is_last();
         if page.records.is_empty() {
-            return;
+            return self.read_on(key);
         }
         let batch =
             Batch { room: name.clone(), epoch: page.state.epoch, after: page.after, records: page.records };
@@ -212,12 +239,28 @@ impl Shard {
                 self.read_page(member, key);
             }
         }
+        for member in self.room(key).readers.clone() {
+            self.advance(member);
+        }
     }
 
-    /// Asks for what the shard missed of a room, unless it already did.
+    /// Reads on where the log may hold more than the last page.
+    pub(super) fn read_on(&mut self, key: RoomKey) {
+        if std::mem::take(&mut self.room_mut(key).behind) {
+            self.read_room(key);
+        }
+    }
+
+    /// Asks for what the shard missed of a room. A page that is on its way may be older than what was missed: then there
+    /// is to be another one.
     pub(super) fn read_room(&mut self, key: RoomKey) {
         let room = self.room_mut(key);
-        if room.reading || !room.is_open() {
+        if let Opening::Waiting(announced) = &mut room.opening {
+            *announced = Offset::MAX;
+            return;
+        }
+        if room.reading {
+            room.behind = true;
             return;
         }
         room.reading = true;
@@ -226,6 +269,7 @@ impl Shard {
     }
 
     pub(super) fn announcements_lost(&mut self) {
+        self.open_own_rooms();
         let open: Vec<RoomKey> = self.rooms.iter().map(|(index, _)| RoomKey(number(index))).collect();
         for key in open {
             self.read_room(key);
@@ -243,8 +287,15 @@ impl Shard {
             self.retry_at = Some(now.instant + Self::RETRY);
             return;
         };
-        if self.opened_at(key, state.position()) {
+        if is_lazy(name) {
+            self.settle_owners(key, state.epoch);
+        }
+        let missed = self.opened_at(key, state.position());
+        if missed {
             self.read_room(key);
+        } else if state.head == Offset::START && is_lazy(name) {
+            // No record so far: its members are in it again with its first one.
+            return self.close_room(key);
         }
         for member in members {
             self.advance(member);

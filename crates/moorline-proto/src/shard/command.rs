@@ -16,7 +16,11 @@ impl Shard {
         let turn = &mut Turn { now, host };
         let Some(&key) = self.by_id.get(id) else { return false };
         if self.session(key).connected.is_some() {
-            self.close(turn, key, CloseCode::Disconnected.number(), "disconnected by the application");
+            let code = CloseCode::Disconnected.number();
+            self.drop_connection(turn, key, Some((code, "disconnected by the application")));
+            if let Some(user) = self.session(key).user().cloned() {
+                turn.host.with_users(&mut |users| users.close(&user));
+            }
         }
         self.end(turn, key);
         true

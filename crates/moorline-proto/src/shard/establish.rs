@@ -56,6 +56,8 @@ pub(super) struct Pending {
     claim: Claim,
     abandoned: bool,
     found: Found,
+    /// Whether it means an earlier session of this id: it is the owner's, with a token that this one never had.
+    is_stale: bool,
     requests: Vec<SurveyRequest>,
 }
 
@@ -68,6 +70,17 @@ enum Found {
     Stored(Arc<SessionRecord>, u64),
     /// A new one; the fence once it is claimed.
     New(SessionId, u64),
+}
+
+impl Found {
+    /// The fence of a claim of this id.
+    fn fence_of(&mut self, asked: &SessionId) -> Option<&mut u64> {
+        match self {
+            Self::Here(_) => None,
+            Self::Stored(record, fence) => (record.id == *asked).then_some(fence),
+            Self::New(id, fence) => (id == asked).then_some(fence),
+        }
+    }
 }
 
 impl Shard {
@@ -88,7 +101,7 @@ impl Shard {
         let placeholder = Found::New(claim.fresh_id.clone(), 0);
         self.pending.insert(
             connection,
-            Pending { claim, abandoned: false, found: placeholder, requests: Vec::new() },
+            Pending { claim, abandoned: false, found: placeholder, is_stale: false, requests: Vec::new() },
         );
         match (found, asked) {
             (Some(found), _) => self.found(connection, found),
@@ -138,7 +151,8 @@ impl Shard {
         let Some(pending) = self.pending.get_mut(&connection) else { return };
         match &mut pending.found {
             Found::Here(_) => return,
-            Found::Stored(_, slot) | Found::New(_, slot) => *slot = fence,
+            // One that came later may have handed its claim over.
+            Found::Stored(_, slot) | Found::New(_, slot) => *slot = fence.max(*slot),
         }
         self.survey(connection);
     }
@@ -152,8 +166,10 @@ impl Shard {
             Found::Stored(record, _) => (record.id.clone(), record.user.clone()),
             Found::New(id, _) => (id.clone(), pending.claim.user.clone()),
         };
-        let requests = self.requests(&pending.claim, &pending.found);
+        let is_stale = self.is_stale(&pending.claim, &pending.found);
+        let requests = self.requests(&pending.claim, &pending.found, is_stale);
         if let Some(pending) = self.pending.get_mut(&connection) {
+            pending.is_stale = is_stale;
             pending.requests.clone_from(&requests);
         }
         let surveyor = Surveyor::Establish(connection);
@@ -161,14 +177,17 @@ impl Shard {
     }
 
     /// Which rooms to ask about: where an old session goes on, where a new one begins, and what it once knew.
-    fn requests(&self, claim: &Claim, found: &Found) -> Vec<SurveyRequest> {
+    fn requests(&self, claim: &Claim, found: &Found, is_stale: bool) -> Vec<SurveyRequest> {
         let mut requests: Vec<SurveyRequest> = match found {
             Found::Here(id) => self.by_id.get(id).map_or_else(Vec::new, |&key| self.marks(key)),
             Found::Stored(record, _) => record.rooms.clone(),
             Found::New(..) => Vec::new(),
         }
         .into_iter()
-        .map(|mark| SurveyRequest { since: Since::Position(self.start(claim, &mark)), room: mark.room })
+        .map(|mark| {
+            let start = if is_stale { mark.acked } else { self.start(claim, &mark) };
+            SurveyRequest { since: Since::Position(start), room: mark.room }
+        })
         .collect();
         let begins = match found {
             Found::New(id, _) => own_rooms(claim, id),
@@ -179,12 +198,28 @@ impl Shard {
                 requests.push(SurveyRequest { room, since: Since::Now });
             }
         }
-        if matches!(found, Found::New(..)) {
+        if is_stale || matches!(found, Found::New(..)) {
             let known = claim.positions.iter().take(self.config.rooms_max);
             let lost = known.filter(|(room, _)| !room.is_own() && claim.home.as_ref() != Some(room));
-            requests.extend(lost.map(|(room, _)| SurveyRequest { room: room.clone(), since: Since::Now }));
+            for (room, _) in lost {
+                if !requests.iter().any(|request| request.room == *room) {
+                    requests.push(SurveyRequest { room: room.clone(), since: Since::Now });
+                }
+            }
         }
         requests
+    }
+
+    /// Whether the claim's positions are those of an earlier session of the same id, of which nobody told its client that
+    /// it had ended.
+    fn is_stale(&self, claim: &Claim, found: &Found) -> bool {
+        let record = match found {
+            Found::New(..) => return false,
+            Found::Here(id) => self.by_id.get(id).map(|&key| &self.session(key).record),
+            Found::Stored(record, _) => Some(record),
+        };
+        let Some((record, token)) = record.zip(claim.resume_token.as_ref()) else { return false };
+        !record.tokens.accepts(token)
     }
 
     /// Where a resumed session goes on: the later of what it acknowledged and what it names.
@@ -208,25 +243,33 @@ impl Shard {
             Ok(surveys) => surveys,
             Err(rejection) => return self.give_up(connection, &rejection),
         };
-        let Some(Pending { claim, abandoned, found, requests }) = self.pending.remove(&connection) else {
+        if self.moved_on(connection) {
+            return self.survey(connection);
+        }
+        let Some(Pending { claim, abandoned, found, is_stale, requests }) = self.pending.remove(&connection)
+        else {
             return;
         };
         if abandoned || self.draining {
             self.let_go(&found);
             return self.refuse(connection, CloseCode::GoingAway, "the server drains");
         }
-        if self.changed_meanwhile(&found) {
+        if self.changed_meanwhile(&claim, &found) {
             self.hand_over_fence(&found);
             return self.establish(claim);
+        }
+        if self.metadata_refused(&claim, &found) {
+            self.let_go(&found);
+            return self.refuse(connection, CloseCode::Policy, "metadata over its bound");
         }
         if !self.admitted(turn, &claim, &found) {
             self.let_go(&found);
             return self.refuse(connection, CloseCode::Policy, "connection limit reached");
         }
-        let resumed = !matches!(found, Found::New(..));
+        let resumed = !is_stale && !matches!(found, Found::New(..));
         let key = self.settle(turn, &claim, found);
         turn.host.bind(connection, key);
-        let greeting = self.enter_rooms(&claim, key, &requests, &surveys);
+        let greeting = self.enter_rooms(&claim, (key, is_stale), &requests, &surveys);
         let frames = self.greeting(&claim, key, resumed, greeting);
         if let Some(connected) = &mut self.session_mut(key).connected {
             connected.greeting = Some(Box::new(Greeting { frames, resumed }));
@@ -234,10 +277,25 @@ impl Shard {
         self.save(key, Some(Peer { session: key, connection }));
     }
 
+    /// Whether the session that a connection waits for joined or left rooms since it was asked how to go on in them.
+    fn moved_on(&self, connection: ConnectionId) -> bool {
+        let Some(Pending { found: Found::Here(id), requests, .. }) = self.pending.get(&connection) else {
+            return false;
+        };
+        let Some(&key) = self.by_id.get(id) else { return false };
+        let marks = self.marks(key);
+        let asked = || requests.iter().filter(|request| request.since != Since::Now);
+        marks.len() != asked().count()
+            || marks.iter().any(|mark| asked().all(|request| request.room != mark.room))
+    }
+
     /// Whether another connection settled the same session while this one waited.
-    fn changed_meanwhile(&self, found: &Found) -> bool {
+    fn changed_meanwhile(&self, claim: &Claim, found: &Found) -> bool {
         match found {
-            Found::Here(id) => !self.by_id.contains_key(id),
+            // Also where it ended, and the id is another user's by now.
+            Found::Here(id) => {
+                self.by_id.get(id).is_none_or(|&key| !entitled(&self.session(key).record, claim))
+            }
             Found::Stored(record, _) => self.by_id.contains_key(&record.id),
             Found::New(id, _) => self.by_id.contains_key(id),
         }
@@ -254,6 +312,20 @@ impl Shard {
             let session = self.session_mut(key);
             session.fence = session.fence.max(fence);
         }
+        for slot in self.pending.values_mut().filter_map(|pending| pending.found.fence_of(id)) {
+            *slot = fence.max(*slot);
+        }
+    }
+
+    /// Whether what a connection adds to its session's metadata would be too much.
+    fn metadata_refused(&self, claim: &Claim, found: &Found) -> bool {
+        let record = match found {
+            Found::New(..) => None,
+            Found::Here(id) => self.by_id.get(id).map(|&key| &self.session(key).record),
+            Found::Stored(record, _) => Some(record),
+        };
+        let Some((record, patch)) = record.zip(claim.metadata.as_deref()) else { return false };
+        metadata::merge(record.metadata.as_deref(), patch, self.config.metadata_max_bytes).is_err()
     }
 
     fn admitted(&self, turn: &mut Turn<'_>, claim: &Claim, found: &Found) -> bool {
@@ -315,6 +387,8 @@ impl Shard {
             fence,
             connected: None,
             absent_since: now.instant,
+            absence: 0,
+            absent_bytes: 0,
             last_activity: now.instant,
             memberships: Vec::new(),
             home: None,
@@ -334,9 +408,11 @@ impl Shard {
         let max = self.config.metadata_max_bytes;
         let record = Arc::make_mut(&mut self.session_mut(key).record);
         record.reconnections += 1;
-        record.tokens = record.tokens.rotated(claim.resume_token.as_ref(), claim.fresh_token.hash());
+        // An owner needs no token: one that was never the session's does not become one.
+        let presented = claim.resume_token.as_ref().filter(|token| record.tokens.accepts(token));
+        record.tokens = record.tokens.rotated(presented, claim.fresh_token.hash());
         let patch = claim.metadata.as_deref();
-        // A merge that would cross the bound leaves what is there: the hello's own metadata was within it.
+        // One that would cross the bound was refused before.
         if let Some(Ok(merged)) = patch.map(|patch| metadata::merge(record.metadata.as_deref(), patch, max)) {
             record.metadata = merged;
         }
@@ -345,6 +421,7 @@ impl Shard {
     /// Gives a session its connection. Nothing is sent to it before it is safely kept.
     fn connect(&mut self, now: Now, key: SessionKey, connection: ConnectionId) {
         let heartbeat = Heartbeat::new(now.instant, &self.config.heartbeat);
+        self.no_longer_absent(key);
         let session = self.session_mut(key);
         let record = Arc::make_mut(&mut session.record);
         record.connected_at = now.timestamp;
@@ -368,10 +445,13 @@ impl Shard {
         self.refuse(connection, CloseCode::Internal, &rejection.message);
     }
 
-    /// Gives back an id that was claimed for a session that did not come to be.
+    /// Gives back an id that was claimed for a session that did not come to be. Where another connection's came to be
+    /// meanwhile, that one goes on with the newer claim: the older one is void.
     fn let_go(&mut self, found: &Found) {
+        self.hand_over_fence(found);
         if let Found::New(id, fence) = found
             && !self.by_id.contains_key(id)
+            && !self.pending.values_mut().any(|pending| pending.found.fence_of(id).is_some())
         {
             self.outputs.push_back(Output::Remove(id.clone(), *fence));
         }

@@ -105,6 +105,7 @@ impl Shard {
         let before = self.room(key).position;
         let same_epoch = batch.batch.epoch == before.epoch;
         if same_epoch && batch.batch.last() <= before.offset {
+            self.read_on(key);
             return None;
         }
         if !same_epoch || batch.batch.after > before.offset {
@@ -231,9 +232,7 @@ impl Shard {
 
     /// All live members have the batch: readers that waited for it go on, and so does a shard that is behind.
     fn finish(&mut self, room: RoomKey) {
-        if std::mem::take(&mut self.room_mut(room).behind) {
-            self.read_room(room);
-        }
+        self.read_on(room);
         for key in self.room(room).readers.clone() {
             self.advance(key);
         }

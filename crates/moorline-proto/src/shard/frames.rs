@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::room::Standing;
+use super::session::Membership;
 use super::{Join, Output, Peer, RoomKey, SessionKey, Shard, Surveyor, Ticket, Turn};
 use crate::codec;
 use crate::error::{ErrorCode, Rejection};
@@ -75,35 +76,37 @@ impl Shard {
     }
 
     fn publish(&mut self, peer: Peer, publish: Publish, reference: Option<Ref>) -> Result<(), Rejection> {
-        self.depart(peer.session)?;
+        let weight = u32::try_from(publish.to.rooms()).unwrap_or(u32::MAX);
+        self.depart(peer.session, weight)?;
         let session = self.session_mut(peer.session);
         let sender: Arc<str> = match (&publish.id, &session.record.user) {
             (None, _) => Arc::from(""),
             (Some(_), Some(user)) => format!("user/{user}").into(),
             (Some(_), None) => format!("session/{}", session.record.id).into(),
         };
-        let ticket = Ticket { peer, reference };
+        let ticket = Ticket { peer, reference, weight };
         self.outputs.push_back(Output::Publish { ticket, sender, publish: Box::new(publish) });
         Ok(())
     }
 
     /// Something that waits for an answer is on its way.
-    fn depart(&mut self, key: SessionKey) -> Result<(), Rejection> {
+    fn depart(&mut self, key: SessionKey, weight: u32) -> Result<(), Rejection> {
         let max = self.config.in_flight_max;
         let Some(connected) = &mut self.session_mut(key).connected else { return Ok(()) };
-        if connected.in_flight >= max {
-            let why = format!("{max} frames of this connection wait for their answers already");
+        // One that is larger than the bound goes alone.
+        if connected.in_flight > 0 && connected.in_flight.saturating_add(weight) > max {
+            let why = format!("{} answers are being waited for on this connection already", connected.in_flight);
             return Err(Rejection::new(ErrorCode::Overloaded, why));
         }
-        connected.in_flight += 1;
+        connected.in_flight = connected.in_flight.saturating_add(weight);
         Ok(())
     }
 
     /// The answer is here. Who asked may be gone.
-    fn arrive(&mut self, peer: Peer) -> Option<SessionKey> {
-        let key = self.resolve(peer)?;
+    fn arrive(&mut self, ticket: &Ticket) -> Option<SessionKey> {
+        let key = self.resolve(ticket.peer)?;
         if let Some(connected) = &mut self.session_mut(key).connected {
-            connected.in_flight = connected.in_flight.saturating_sub(1);
+            connected.in_flight = connected.in_flight.saturating_sub(ticket.weight);
         }
         Some(key)
     }
@@ -114,7 +117,7 @@ impl Shard {
         ticket: Ticket,
         outcome: Result<Answer, Rejection>,
     ) {
-        let Some(key) = self.arrive(ticket.peer) else { return };
+        let Some(key) = self.arrive(&ticket) else { return };
         self.answer(turn, key, ticket.reference, outcome);
     }
 
@@ -128,6 +131,7 @@ impl Shard {
     ) -> Result<(), Rejection> {
         if let Some(&room) = self.by_name.get(name)
             && since == Since::Now
+            && self.session(key).membership(room).is_some_and(Membership::is_settled)
             && let Some(position) = self.standpoint(key, room)
         {
             self.reply(turn, key, reference, Answer::At { room: name.clone(), position });
@@ -167,6 +171,8 @@ impl Shard {
                 room,
                 ticket,
                 is_new: !is_member,
+                since,
+                connection: session.peer(key).map(|peer| peer.connection),
                 reference,
             })),
             session: session.id().clone(),
@@ -198,13 +204,13 @@ impl Shard {
         reference: Option<Ref>,
     ) -> Result<(), Rejection> {
         self.member_room(peer.session, Some(&name))?;
-        self.depart(peer.session)?;
-        self.outputs.push_back(Output::Presence(Ticket { peer, reference }, name));
+        self.depart(peer.session, 1)?;
+        self.outputs.push_back(Output::Presence(Ticket { peer, reference, weight: 1 }, name));
         Ok(())
     }
 
     pub(super) fn presence_found(&mut self, turn: &mut Turn<'_>, ticket: Ticket, presence: Presence) {
-        let Some(key) = self.arrive(ticket.peer) else { return };
+        let Some(key) = self.arrive(&ticket) else { return };
         if let Some(reference) = ticket.reference {
             let outcome = Ok(Answer::Presence(presence.clone()));
             self.send_frame(turn, key, &ServerFrame::Reply(Reply { reference, outcome }));
@@ -278,7 +284,9 @@ impl Shard {
     ) -> Result<(), Rejection> {
         let room = self.member_room(key, name)?;
         let Some(stands) = self.standpoint(key, room) else { return Ok(()) };
-        let Some(membership) = self.session(key).membership(room) else { return Ok(()) };
+        let Some(membership) = self.session(key).membership(room).filter(|m| m.is_settled()) else {
+            return Err(not_a_member());
+        };
         let offset = last.unwrap_or(membership.acked);
         if offset > stands.offset.max(membership.sent) {
             let why =
@@ -300,8 +308,7 @@ impl Shard {
             Rejection::new(ErrorCode::RoomRequired, "name a room: the URL of this connection names none")
         })?;
         let room = self.by_name.get(name).copied();
-        room.filter(|&room| self.session(key).membership(room).is_some())
-            .ok_or_else(|| Rejection::new(ErrorCode::NotAMember, "the session is not a member of that room"))
+        room.filter(|&room| self.session(key).membership(room).is_some()).ok_or_else(not_a_member)
     }
 
     /// Answers a frame that succeeded, where an answer is wanted.
@@ -326,6 +333,11 @@ impl Shard {
     }
 
     pub(super) fn send_frame(&mut self, turn: &mut Turn<'_>, key: SessionKey, frame: &ServerFrame) {
+        let connected = self.session_mut(key).connected.as_mut();
+        if let Some(greeting) = connected.and_then(|connected| connected.greeting.as_mut()) {
+            // Nothing comes before `connection_established`.
+            return greeting.frames.push(frame.clone());
+        }
         self.send_text(turn, key, &codec::encode(frame));
     }
 
@@ -354,4 +366,8 @@ impl Shard {
         }
         outbox.push(bytes);
     }
+}
+
+pub(super) fn not_a_member() -> Rejection {
+    Rejection::new(ErrorCode::NotAMember, "the session is not a member of that room")
 }

@@ -2,6 +2,7 @@
 
 use super::establish::{Claim, named};
 use super::room::Standing;
+use super::session::Membership;
 use super::{Event, Output, Peer, RoomKey, SessionKey, Shard, Turn};
 use crate::close::CloseCode;
 use crate::error::Rejection;
@@ -15,7 +16,7 @@ impl Shard {
     pub(super) fn enter_rooms(
         &mut self,
         claim: &Claim,
-        key: SessionKey,
+        (key, is_stale): (SessionKey, bool),
         requests: &[SurveyRequest],
         surveys: &[Survey],
     ) -> (RoomsEstablished, Vec<ServerFrame>) {
@@ -32,7 +33,16 @@ impl Shard {
                 }
             }
             let start = match survey.resume {
-                Resume::Continue(offset) => Position { offset, ..position },
+                Resume::Continue(offset) => {
+                    let start = Position { offset, ..position };
+                    if let Some(known) =
+                        named(claim, &request.room, position.epoch).filter(|_| is_stale && !is_new)
+                    {
+                        let from = (known.epoch == position.epoch).then_some(known.offset);
+                        resets.push(reset(&request.room, ResetReason::Expired, start, from));
+                    }
+                    start
+                }
                 Resume::Reset { reason, from, to } => {
                     let to = Position { offset: to, ..position };
                     resets.push(reset(&request.room, reason, to, from));
@@ -113,6 +123,10 @@ impl Shard {
         for frame in &greeting.frames {
             self.send_frame(turn, key, frame);
         }
+        if self.resolve(peer).is_none() {
+            // It took none of this, and was given up.
+            return;
+        }
         let (id, user) = (self.session(key).id().clone(), self.session(key).user().cloned());
         self.outputs.push_back(Output::Event(Event::Connected {
             session: id,
@@ -122,7 +136,8 @@ impl Shard {
         let joined: Vec<RoomKey> =
             self.session(key).memberships.iter().map(|membership| membership.room).collect();
         for room in joined {
-            self.stand(key, room, Standing::Reading);
+            let is_settled = self.session(key).membership(room).is_some_and(Membership::is_settled);
+            self.stand(key, room, if is_settled { Standing::Reading } else { Standing::Joining });
         }
         self.reschedule(key);
         self.advance(key);

@@ -1,8 +1,10 @@
-//! Look-ups (requirements R4, R5, R20, R31). All are bounded by what they are asked for; none changes anything.
+//! Look-ups (requirements R4, R5, R20, R31). None changes anything. Their answers are bounded by what they are asked for;
+//! lists look at every session, or room, of the shard once.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::room::Standing;
 use super::{SessionKey, Shard};
 use crate::frame::PresentSession;
 use crate::id::{RoomName, SessionId, UserId};
@@ -180,11 +182,10 @@ impl Shard {
                 let room = self.room(key);
                 audience.reached = room.connected() as u64;
                 audience.queued = room.absent.len() as u64;
-                for &member in
-                    excluded.iter().filter(|&&member| self.session(member).membership(key).is_some())
-                {
-                    let connected = self.session(member).connected.is_some();
-                    *(if connected { &mut audience.reached } else { &mut audience.queued }) -= 1;
+                // By the list that counts it: a session that is being established may stand in another one than it will.
+                for membership in excluded.iter().filter_map(|&member| self.session(member).membership(key)) {
+                    let is_absent = membership.standing == Standing::Absent;
+                    *(if is_absent { &mut audience.queued } else { &mut audience.reached }) -= 1;
                 }
             }
             (None, Some(owner)) => {

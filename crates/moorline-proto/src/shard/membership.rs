@@ -4,7 +4,12 @@ use super::room::{Opening, Room, Standing};
 use super::session::{Membership, Session};
 use super::{Output, RoomKey, SessionKey, Shard, number};
 use crate::id::{Owner, RoomName};
-use crate::position::{Offset, Position};
+use crate::position::{Epoch, Offset, Position};
+
+/// Whether a room is one that sessions are in without its being known here before it has a record.
+pub(super) fn is_lazy(name: &RoomName) -> bool {
+    name.is_own() && name.as_str() != RoomName::ALL
+}
 
 impl Shard {
     pub(super) fn session(&self, key: SessionKey) -> &Session {
@@ -49,6 +54,41 @@ impl Shard {
         let epoch = self.room(self.everyone).position.epoch;
         for key in owners {
             self.enter(key, room, Position { epoch, offset: Offset::START });
+        }
+    }
+
+    /// Has every own room known here, since the first record of one may have been missed.
+    pub(super) fn open_own_rooms(&mut self) {
+        let sessions = self.sessions.iter().map(|(_, session)| session).filter(|session| session.own_rooms);
+        let owners = sessions.flat_map(|session| {
+            let user = session.user().cloned().map(Owner::User);
+            [Some(Owner::Session(session.id().clone())), user].into_iter().flatten()
+        });
+        let names: Vec<RoomName> = owners.map(|owner| RoomName::own(&owner)).collect();
+        for name in names {
+            self.open_room(&name);
+        }
+    }
+
+    /// Members of an own room that was opened before the shard knew any epoch begin at its start.
+    pub(super) fn settle_owners(&mut self, key: RoomKey, epoch: Epoch) {
+        let room = self.room(key);
+        let members: Vec<SessionKey> =
+            [&room.live, &room.readers, &room.absent].into_iter().flatten().copied().collect();
+        for member in members {
+            if self.session(member).membership(key).is_some_and(|membership| !membership.is_settled()) {
+                self.enter(member, key, Position { epoch, offset: Offset::START });
+            }
+        }
+    }
+
+    /// Ends every membership of a room, and so the room.
+    pub(super) fn close_room(&mut self, key: RoomKey) {
+        let room = self.room(key);
+        let members: Vec<SessionKey> =
+            [&room.live, &room.readers, &room.absent].into_iter().flatten().copied().collect();
+        for member in members {
+            self.exit(member, key);
         }
     }
 

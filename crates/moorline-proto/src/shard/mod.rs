@@ -17,6 +17,7 @@
 //! own, and a batch is written to it as it is. Every other member is a **reader** of the log, one page at a time, until it
 //! stands where the shard stands. Joining, resuming and catching up after being slow are that one thing.
 
+mod absence;
 mod catch_up;
 mod command;
 mod establish;
@@ -48,7 +49,7 @@ use crate::frame::{Answer, Inbound, Presence, Publish, Ref};
 use crate::heartbeat::Policy;
 use crate::id::{Owner, RoomName, SessionId, UserId};
 use crate::position::Offset;
-use crate::resume::{RoomState, Survey, SurveyRequest};
+use crate::resume::{RoomState, Since, Survey, SurveyRequest};
 use crate::session_record::SessionRecord;
 use crate::time::{Instant, Now};
 use crate::users::Users;
@@ -84,6 +85,9 @@ pub struct ShardConfig {
     pub heartbeat_frame: String,
     /// How long a session outlives its connection. Default 1 h (R16).
     pub session_lifetime: Duration,
+    /// What the absent sessions of this shard may cost together, as reckoned; beyond it those that are away longest end.
+    /// Default 256 MiB for all shards of a node: whoever connects and goes again and again must not fill the memory.
+    pub absent_max_bytes: usize,
     /// Rooms per session. Default 128: each costs memory while the session lives.
     pub rooms_max: usize,
     /// Bytes of custom metadata. Default 4 KiB.
@@ -135,6 +139,9 @@ pub struct Join {
     pub(super) ticket: u32,
     /// Whether the membership began with it.
     pub(super) is_new: bool,
+    pub(super) since: Since,
+    /// On which connection it was asked for; only that one is answered.
+    pub(super) connection: Option<ConnectionId>,
     pub(super) reference: Option<Ref>,
 }
 
@@ -154,6 +161,8 @@ pub struct Ticket {
     pub peer: Peer,
     /// Where it wants the answer.
     pub reference: Option<Ref>,
+    /// How many of the connection's waiting answers it is: one for each room.
+    pub(super) weight: u32,
 }
 
 /// What happened.
@@ -329,8 +338,11 @@ pub struct Shard {
     connected: usize,
     tickets: u32,
     draining: bool,
-    /// Absent sessions whose lifetime is zero, until what is being handled is done with them.
+    /// Absent sessions that are to end once what is being handled is done with them.
     ended: Vec<SessionKey>,
+    /// Absent sessions in the order in which they went, with the number of that absence; some have come back.
+    absent: VecDeque<(SessionKey, u32)>,
+    absent_bytes: usize,
 }
 
 impl Shard {
@@ -357,6 +369,8 @@ impl Shard {
             tickets: 0,
             draining: false,
             ended: Vec::new(),
+            absent: VecDeque::new(),
+            absent_bytes: 0,
         };
         shard.everyone = shard.open_room(&RoomName::own(&Owner::All));
         shard

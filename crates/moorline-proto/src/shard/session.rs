@@ -39,6 +39,11 @@ impl Membership {
         Position { epoch: self.epoch, offset: self.position }
     }
 
+    /// Whether it is known where it begins: a join that waits for its survey is not.
+    pub(super) fn is_settled(&self) -> bool {
+        self.epoch != Epoch::UNKNOWN
+    }
+
     pub(super) const fn acked(&self) -> Position {
         Position { epoch: self.epoch, offset: self.acked }
     }
@@ -75,6 +80,9 @@ pub(super) struct Session {
     pub(super) connected: Option<Connected>,
     /// When the last connection ended; meaningless while connected.
     pub(super) absent_since: Instant,
+    /// Which absence this is, and what it is reckoned to cost; 0 while connected.
+    pub(super) absence: u32,
+    pub(super) absent_bytes: usize,
     pub(super) last_activity: Instant,
     pub(super) memberships: Vec<Membership>,
     /// The room of the connection's URL.

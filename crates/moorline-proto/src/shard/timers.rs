@@ -227,56 +227,6 @@ impl Shard {
         }
     }
 
-    /// A session without a connection waits for its next one, as long as its lifetime.
-    fn go_absent(&mut self, turn: &mut Turn<'_>, key: SessionKey) {
-        let session = self.session_mut(key);
-        Arc::make_mut(&mut session.record).disconnected_at = Some(turn.now.timestamp);
-        let (id, user) = (session.id().clone(), session.user().cloned());
-        if let Some(user) = user {
-            let mut expired = None;
-            turn.host.with_users(&mut |users| expired = users.leave(&user, &id));
-            self.outputs.extend(expired.map(Output::Expire));
-        }
-        self.save(key, None);
-        self.reschedule(key);
-        if self.config.session_lifetime.is_zero() {
-            self.ended.push(key);
-        }
-    }
-
-    /// Ends sessions that do not outlive their connections, once nothing works with them any more.
-    pub(super) fn end_outlived(&mut self, turn: &mut Turn<'_>) {
-        for key in std::mem::take(&mut self.ended) {
-            if self.sessions.get(key.0 as usize).is_some_and(|session| session.connected.is_none()) {
-                self.end(turn, key);
-            }
-        }
-    }
-
-    /// Ends an absent session: nothing of it stays.
-    pub(super) fn end(&mut self, turn: &mut Turn<'_>, key: SessionKey) {
-        self.wheel.cancel(key.0);
-        let rooms: Vec<RoomKey> =
-            self.session(key).memberships.iter().map(|membership| membership.room).collect();
-        for room in rooms {
-            self.exit(key, room);
-        }
-        let session = self.sessions.remove(key.0 as usize);
-        let id = session.id().clone();
-        self.by_id.remove(&id);
-        if let Some(user) = session.user() {
-            if let Some(keys) = self.users.get_mut(user) {
-                keys.retain(|&other| other != key);
-                if keys.is_empty() {
-                    self.users.remove(user);
-                }
-            }
-            turn.host.with_users(&mut |users| users.forget(user, &id));
-        }
-        self.outputs.push_back(Output::Remove(id.clone(), session.fence));
-        self.outputs.push_back(Output::Event(Event::Ended { session: id }));
-    }
-
     /// Sends every connection away, told to come back at times spread evenly.
     pub(super) fn drain(&mut self, turn: &mut Turn<'_>, spread: Duration) {
         self.draining = true;

@@ -1,12 +1,29 @@
-//! Bodies that are too large are refused before they are sent.
+//! Bodies that are too large are refused before they are sent, and those that never come are not waited for.
+
+use std::time::Duration;
 
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 use moorline::ErrorCode;
 
 use super::problem::Problem;
+
+/// Ends a request whose body, or answer, does not come in time. The connection ends: the rest of that body may yet follow.
+pub(crate) async fn answer_in_time(timeout: Duration, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(timeout, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let why = format!("the request was not complete within {} ms", timeout.as_millis());
+            let mut response = Problem::of(ErrorCode::BadFrame, why)
+                .with_status(StatusCode::REQUEST_TIMEOUT)
+                .into_response();
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response
+        }
+    }
+}
 
 /// Refuses a body by the length that its head announces. The connection ends: what follows on it is that body.
 pub(crate) async fn check_announced(max_bytes: usize, request: Request, next: Next) -> Response {

@@ -11,6 +11,8 @@ mod sessions;
 mod stats;
 mod ws;
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
@@ -21,7 +23,7 @@ use moorline::{ErrorCode, Node};
 use self::problem::Problem;
 
 /// All resources.
-pub(crate) fn router(node: &Node, body_max_bytes: usize) -> Router {
+pub(crate) fn router(node: &Node, body_max_bytes: usize, request_timeout: Duration) -> Router {
     Router::new()
         .route("/v1/publish", post(publish::one))
         .route("/v1/batch", post(publish::batch))
@@ -48,6 +50,7 @@ pub(crate) fn router(node: &Node, body_max_bytes: usize) -> Router {
         })
         .layer(DefaultBodyLimit::max(body_max_bytes))
         .layer(middleware::from_fn(move |request, next| body::check_announced(body_max_bytes, request, next)))
+        .layer(middleware::from_fn(move |request, next| body::answer_in_time(request_timeout, request, next)))
         .layer(middleware::from_fn(origin::check))
         .with_state(node.clone())
 }

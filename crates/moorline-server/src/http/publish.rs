@@ -75,7 +75,13 @@ pub(crate) async fn batch(
     if batch.publishes.len() > BATCH_MAX {
         return Err(Problem::of(ErrorCode::BadFrame, format!("a batch has up to {BATCH_MAX} publishes")));
     }
-    let publishes = batch.publishes.iter().map(|raw| Publish::parse(raw.get())).collect();
+    let publishes: Vec<Result<Publish, Rejection>> =
+        batch.publishes.iter().map(|raw| Publish::parse(raw.get())).collect();
+    let rooms: usize = publishes.iter().flatten().map(|publish| publish.to.rooms()).sum();
+    if rooms > BATCH_MAX {
+        let why = format!("a batch reaches up to {BATCH_MAX} rooms, each session of a list counted");
+        return Err(Problem::of(ErrorCode::BadFrame, why));
+    }
     let answers = node.publish_all(publishes, SENDER).await;
     Ok(Json(Results { results: answers.into_iter().map(outcome).collect() }).into_response())
 }

@@ -74,8 +74,8 @@ pub(crate) async fn messages(
     Query(reading): Query<Reading>,
 ) -> Result<Json<Messages>, Problem> {
     let room = query::any_room(&room)?;
-    let after = Offset(reading.after.unwrap_or(0));
-    if after > Offset::MAX {
+    let after = reading.after.map(Offset);
+    if after.is_some_and(|after| after > Offset::MAX) {
         return Err(Problem::of(ErrorCode::BadFrame, "after is a message_id: at most 2^53-1"));
     }
     let history = node.history(&room, after, query::limit(reading.limit)?).await?;

@@ -15,7 +15,7 @@ pub(crate) async fn ws_stats(State(node): State<Node>) -> Json<Value> {
     let stats = node.stats().await;
     Json(json!({
         "total_connections": stats.connections,
-        "total_users": stats.connections_by_user.len(),
+        "total_users": stats.connected_users,
         "connections_by_user": stats.connections_by_user,
     }))
 }

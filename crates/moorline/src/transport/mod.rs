@@ -67,7 +67,7 @@ impl Writer {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
                 other => other,
             },
-            Self::Stream(stream) => Ok(stream.try_write(bytes)),
+            Self::Stream(stream) => stream.try_write(bytes),
         }
     }
 

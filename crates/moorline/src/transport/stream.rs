@@ -34,6 +34,8 @@ struct Shared {
     wanted: Notify,
     /// The buffer has room.
     room: Notify,
+    /// What is being written need not be.
+    cancelled: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -47,6 +49,21 @@ struct State {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends both directions: wakes whoever waits for either.
+    fn abort(&self) {
+        let reader = {
+            let mut state = self.lock();
+            state.aborted = true;
+            state.reader.take()
+        };
+        self.wanted.notify_one();
+        self.cancelled.notify_one();
+        self.room.notify_waiters();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
     }
 }
 
@@ -69,10 +86,14 @@ async fn write_loop(mut half: WriteHalf<Box<dyn Io>>, shared: Arc<Shared>) {
         }
         if !bytes.is_empty() {
             shared.room.notify_waiters();
-            if half.write_all(&bytes).await.is_err() || half.flush().await.is_err() {
-                shared.lock().aborted = true;
-                shared.room.notify_waiters();
-                return;
+            let written = async { half.write_all(&bytes).await.is_ok() && half.flush().await.is_ok() };
+            let is_written = tokio::select! {
+                biased;
+                () = shared.cancelled.notified() => false,
+                is_written = written => is_written,
+            };
+            if !is_written {
+                return shared.abort();
             }
         } else if finished {
             // Whoever is still there sees the end; a failure means that nobody is.
@@ -117,15 +138,15 @@ impl Drop for StreamReader {
 }
 
 impl StreamWriter {
-    pub(super) fn try_write(&self, bytes: &[u8]) -> usize {
+    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.0.lock();
         if state.aborted || state.finished {
-            return 0;
+            return Err(io::ErrorKind::BrokenPipe.into());
         }
         let count = bytes.len().min(BUFFER_BYTES.saturating_sub(state.bytes.len()));
         state.bytes.extend_from_slice(&bytes[..count]);
         self.0.wanted.notify_one();
-        count
+        Ok(count)
     }
 
     pub(super) async fn writable(&self) {
@@ -147,16 +168,7 @@ impl StreamWriter {
     }
 
     pub(super) fn abort(&self) {
-        let reader = {
-            let mut state = self.0.lock();
-            state.aborted = true;
-            state.reader.take()
-        };
-        self.0.wanted.notify_one();
-        self.0.room.notify_waiters();
-        if let Some(reader) = reader {
-            reader.wake();
-        }
+        self.0.abort();
     }
 
     /// The writing task holds one reference, this end another, the reader a third.

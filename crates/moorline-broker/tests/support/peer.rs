@@ -1,0 +1,60 @@
+//! One client with its application, and what is checked of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use moorline_proto::client::{Client, ClientConfig};
+use moorline_proto::id::{RoomName, SessionId, UserId};
+use moorline_proto::shard::ConnectionId;
+use moorline_proto::time::Instant;
+
+use super::checks::delivery::App;
+use super::checks::stream::Stream;
+
+/// Where a room's head was when a session began to begin, and when it had begun.
+#[derive(Clone, Debug, Default)]
+pub struct Birth {
+    pub before: BTreeMap<RoomName, u64>,
+    pub after: BTreeMap<RoomName, u64>,
+}
+
+pub struct Peer {
+    pub client: Client,
+    pub app: App,
+    pub stream: Stream,
+    /// The node and the connection.
+    pub link: Option<(usize, ConnectionId)>,
+    /// The room of its URL.
+    pub home: Option<RoomName>,
+    pub birth: Birth,
+    /// How far this session has acknowledged, by what its server was told.
+    pub acked: BTreeMap<RoomName, u64>,
+    /// Rooms that it left, or read again from before: what it acknowledged there may come once more.
+    pub reread: BTreeSet<RoomName>,
+    pub ended_at: Option<Instant>,
+    /// Every session that it ever was.
+    pub sessions: Vec<SessionId>,
+    /// The session id that it asks for at first.
+    pub wanted: Option<SessionId>,
+}
+
+impl Peer {
+    pub fn new(config: ClientConfig, user: Option<UserId>, home: Option<RoomName>, now: Instant) -> Self {
+        Self {
+            client: Client::new(config, now),
+            app: App { user, ..App::default() },
+            stream: Stream::default(),
+            link: None,
+            home,
+            birth: Birth::default(),
+            acked: BTreeMap::new(),
+            reread: BTreeSet::new(),
+            ended_at: None,
+            sessions: Vec::new(),
+            wanted: None,
+        }
+    }
+
+    pub const fn has_ended(&self) -> bool {
+        self.ended_at.is_some()
+    }
+}

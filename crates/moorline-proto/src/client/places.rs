@@ -1,0 +1,203 @@
+//! How far the client has come in each room, and so what is new to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::id::RoomName;
+use crate::position::{Epoch, Offset, Position};
+use crate::resume::Since;
+
+/// How far the client has come in one room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    /// The log's history; none for an own room that no frame with an epoch named so far.
+    epoch: Option<Epoch>,
+    /// Everything up to it was given to the application.
+    offset: Offset,
+    /// How far this connection has come: it cannot be told of more. A replay may begin behind `offset`.
+    heard: Offset,
+    /// Up to here the server was told so, on this connection.
+    told: Offset,
+}
+
+/// All rooms. The only place that decides what is a duplicate.
+#[derive(Debug, Default)]
+pub(super) struct Places(BTreeMap<RoomName, Place>);
+
+impl Places {
+    /// Whether the message is beyond the position, which then moves to it.
+    pub(super) fn accept(&mut self, room: &RoomName, offset: Offset) -> bool {
+        let place = self.0.entry(room.clone()).or_insert(Place {
+            epoch: None,
+            offset: Offset::START,
+            heard: Offset::START,
+            told: Offset::START,
+        });
+        let is_new = offset > place.offset;
+        place.heard = place.heard.max(offset);
+        place.offset = place.offset.max(offset);
+        is_new
+    }
+
+    /// Moves to where the server says that the client stands now, back or forth.
+    pub(super) fn put(&mut self, room: &RoomName, position: Position) {
+        let Position { epoch, offset } = position;
+        let place = Place { epoch: Some(epoch), offset, heard: offset, told: Offset::START };
+        self.0.insert(room.clone(), place);
+    }
+
+    /// A membership begins, or reads again. Returns where the application stands now.
+    ///
+    /// Where the log no longer has all that was asked for, the position stays where it was asked for: the `reset` that
+    /// follows moves it, and if that is lost with the connection it is told again. A join that was sent twice, because its
+    /// answer was lost, does not bring back what came in between.
+    pub(super) fn joined(
+        &mut self,
+        room: &RoomName,
+        position: Position,
+        asked: Since,
+        again: bool,
+    ) -> Position {
+        let offset = match asked {
+            Since::Position(asked) if asked.epoch == position.epoch => asked.offset.min(position.offset),
+            _ => position.offset,
+        };
+        let known = self.0.get(room).filter(|place| !again && place.epoch == Some(position.epoch));
+        let offset = known.map_or(offset, |place| place.offset.max(offset));
+        let stands = Position { offset, ..position };
+        self.put(room, stands);
+        if let Some(place) = self.0.get_mut(room) {
+            place.heard = position.offset;
+        }
+        stands
+    }
+
+    /// Progress without anything for the client.
+    pub(super) fn advance(&mut self, room: &RoomName, position: Position) {
+        match self.0.get_mut(room) {
+            Some(place) if place.epoch.is_none_or(|epoch| epoch == position.epoch) => {
+                place.epoch = Some(position.epoch);
+                place.offset = place.offset.max(position.offset);
+                place.heard = place.heard.max(position.offset);
+            }
+            _ => self.put(room, position),
+        }
+    }
+
+    /// A room that `connection_established` names: what is known stays, since the replay begins there. A room that is
+    /// new to the client begins at the end of its empty replay, or with the first message of one.
+    pub(super) fn established(&mut self, room: &RoomName, position: Position, replayed: u64) {
+        match self.0.get_mut(room) {
+            Some(place) if place.epoch.is_none() => place.epoch = Some(position.epoch),
+            Some(_) => {}
+            None if replayed == 0 => self.put(room, position),
+            None => self.put(room, Position { offset: Offset::START, ..position }),
+        }
+    }
+
+    /// A session that is not the former one: its positions mean nothing but where a reset or a join says so.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// A connection begins: the server is told of every position anew.
+    pub(super) fn begin(&mut self) {
+        for place in self.0.values_mut() {
+            place.told = Offset::START;
+            // What `hello` names the server starts behind.
+            place.heard = if place.epoch.is_some() { place.offset } else { Offset::START };
+        }
+    }
+
+    /// Whether it was known.
+    pub(super) fn forget(&mut self, room: &RoomName) -> bool {
+        self.0.remove(room).is_some()
+    }
+
+    /// The application's rooms that are known and not in `rooms`.
+    pub(super) fn named_rooms_beside(&self, rooms: &BTreeSet<RoomName>) -> Vec<RoomName> {
+        self.0.keys().filter(|room| !room.is_own() && !rooms.contains(room)).cloned().collect()
+    }
+
+    pub(super) fn get(&self, room: &RoomName) -> Option<(Option<Epoch>, Offset)> {
+        self.0.get(room).map(|place| (place.epoch, place.offset))
+    }
+
+    /// The positions that `hello` names.
+    pub(super) fn named(&self) -> impl Iterator<Item = (&RoomName, Position)> {
+        self.0.iter().filter_map(|(room, place)| {
+            place.epoch.map(|epoch| (room, Position { epoch, offset: place.offset }))
+        })
+    }
+
+    /// What the server has not been told yet; it counts as told. Without an epoch it takes an `ack` of its own.
+    pub(super) fn untold(&mut self) -> Vec<(RoomName, Option<Epoch>, Offset)> {
+        let behind = self.0.iter_mut().filter(|(_, place)| place.offset.min(place.heard) > place.told);
+        behind
+            .map(|(room, place)| {
+                place.told = place.offset.min(place.heard);
+                (room.clone(), place.epoch, place.told)
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room() -> RoomName {
+        RoomName::new("r").unwrap()
+    }
+
+    fn at(offset: u64) -> Position {
+        Position { epoch: Epoch(7), offset: Offset(offset) }
+    }
+
+    #[test]
+    fn what_is_not_beyond_the_position_is_a_duplicate() {
+        let mut places = Places::default();
+        places.put(&room(), at(3));
+        let accepted = [2, 3, 4, 4, 9, 8].map(|offset| places.accept(&room(), Offset(offset)));
+        assert_eq!(accepted, [false, false, true, false, true, false]);
+    }
+
+    #[test]
+    fn a_known_place_stays_when_the_replay_begins_there() {
+        let mut places = Places::default();
+        places.put(&room(), at(3));
+        places.established(&room(), at(9), 6);
+        assert_eq!(places.get(&room()), Some((Some(Epoch(7)), Offset(3))));
+        places.clear();
+        places.established(&room(), at(9), 6);
+        assert_eq!(places.get(&room()), Some((Some(Epoch(7)), Offset(0))));
+        places.clear();
+        places.established(&room(), at(9), 0);
+        assert_eq!(places.get(&room()), Some((Some(Epoch(7)), Offset(9))));
+    }
+
+    #[test]
+    fn a_join_whose_past_is_lost_waits_for_the_reset() {
+        let mut places = Places::default();
+        assert_eq!(places.joined(&room(), at(9), Since::Position(at(4)), false), at(4));
+        assert_eq!(places.joined(&room(), at(9), Since::Start, false), at(9));
+    }
+
+    #[test]
+    fn a_join_that_was_sent_twice_brings_nothing_back_but_one_that_asks_again_does() {
+        let mut places = Places::default();
+        places.established(&room(), at(9), 6);
+        assert!(places.accept(&room(), Offset(5)));
+        assert_eq!(places.joined(&room(), at(0), Since::Start, false), at(5));
+        assert_eq!(places.joined(&room(), at(0), Since::Start, true), at(0));
+    }
+
+    #[test]
+    fn a_position_is_told_once_for_each_connection() {
+        let mut places = Places::default();
+        places.put(&room(), at(3));
+        assert_eq!(places.untold().len(), 1);
+        assert_eq!(places.untold(), []);
+        places.begin();
+        assert_eq!(places.untold().len(), 1);
+    }
+}
