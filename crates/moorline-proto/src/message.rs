@@ -44,7 +44,10 @@ impl Message {
     ///
     /// # Errors
     /// `message_invalid`, with what is wrong.
-    #[expect(clippy::needless_pass_by_value, reason = "the message keeps the bytes, without what surrounds it")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the message keeps the bytes, without what surrounds it"
+    )]
     pub fn parse(text: Bytes) -> Result<Self, Rejection> {
         let trimmed = text.trim_ascii();
         check_depth(trimmed).map_err(|error| invalid(error.to_string()))?;

@@ -10,14 +10,19 @@ const SPEC: &str = include_str!("../../../spec/protocol.md");
 
 /// The section that begins with this heading.
 fn section(heading: &str) -> &'static str {
-    let text = SPEC.split(&format!("\n## {heading}\n")).nth(1).unwrap_or_else(|| panic!("no section {heading}"));
+    let text =
+        SPEC.split(&format!("\n## {heading}\n")).nth(1).unwrap_or_else(|| panic!("no section {heading}"));
     text.split("\n## ").next().unwrap()
 }
 
 /// The first words of what stands in backticks in the first column of a section's tables.
 fn frames_of(section: &str) -> Vec<&str> {
-    let cells = section.lines().filter(|line| line.starts_with("| `")).map(|line| line.split('|').nth(1).unwrap());
-    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).filter_map(|code| code.split([' ', '{']).next()).collect()
+    let cells =
+        section.lines().filter(|line| line.starts_with("| `")).map(|line| line.split('|').nth(1).unwrap());
+    cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .filter_map(|code| code.split([' ', '{']).next())
+        .collect()
 }
 
 #[test]
