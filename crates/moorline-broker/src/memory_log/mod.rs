@@ -6,8 +6,8 @@ mod oldest;
 mod room;
 mod rules;
 
-use std::ops::ControlFlow;
 use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
 
 use moorline_proto::id::RoomName;
 use moorline_proto::position::{Epoch, Offset, Position};
