@@ -3,7 +3,7 @@
 use crate::id::{RoomName, SessionId, UserId};
 use crate::position::Position;
 use crate::time::Timestamp;
-use crate::token::TokenPair;
+use crate::token::TokenSet;
 
 /// How far a session has acknowledged a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct SessionRecord {
     /// Its user.
     pub user: Option<UserId>,
     /// What resumes it.
-    pub tokens: TokenPair,
+    pub tokens: TokenSet,
     /// The application's own metadata: a JSON object as text; none for an empty one.
     pub metadata: Option<Box<str>>,
     /// When its current, or last, connection began.

@@ -56,49 +56,56 @@ impl TokenHash {
     }
 }
 
-/// The hashes that resume a session: of the token handed out last, and of the one that was presented for it. The old one
-/// works until the new one has been presented, so a client that never saw the answer is not locked out.
+/// The hashes that resume a session: of the two tokens handed out last, and of the one that was presented for them. The
+/// old one works until a newer one has been presented, so a client that never saw an answer is not locked out; and where a
+/// delayed hello with the old one comes after it, neither is a client that holds what was handed out before that.
 #[derive(Clone, Copy, Debug)]
-pub struct TokenPair {
+pub struct TokenSet {
     current: TokenHash,
+    earlier: Option<TokenHash>,
     presented: Option<TokenHash>,
 }
 
-impl TokenPair {
+impl TokenSet {
     /// For a new session.
     #[must_use]
     pub const fn new(current: TokenHash) -> Self {
-        Self { current, presented: None }
+        Self { current, earlier: None, presented: None }
     }
 
     /// Whether `token` resumes the session.
     #[must_use]
     pub fn accepts(&self, token: &ResumeToken) -> bool {
         let hash = token.hash();
-        // Both are always compared, so that the time says nothing.
-        let current = self.current.matches(&hash);
-        let presented = self.presented.is_some_and(|old| old.matches(&hash));
-        current | presented
+        // All are always compared, so that the time says nothing.
+        self.handed_out(&hash) | self.presented.is_some_and(|old| old.matches(&hash))
     }
 
-    /// The pair after a resume with `presented`, answered by a token with the hash `next`. An owner who resumes without
-    /// a token keeps the one handed out last valid until the new one is presented.
+    fn handed_out(&self, hash: &TokenHash) -> bool {
+        let earlier = self.earlier.is_some_and(|earlier| earlier.matches(hash));
+        self.current.matches(hash) | earlier
+    }
+
+    /// The set after a resume, by `presented` or by the session's owner without one, answered by a token with the hash
+    /// `next`. A token that the set does not accept is not taken in.
     #[must_use]
     pub fn rotated(&self, presented: Option<&ResumeToken>, next: TokenHash) -> Self {
-        let kept = presented.map_or(self.current, ResumeToken::hash);
-        Self { current: next, presented: Some(kept) }
+        match presented.map(ResumeToken::hash).filter(|hash| self.handed_out(hash)) {
+            Some(seen) => Self { current: next, earlier: None, presented: Some(seen) },
+            None => Self { current: next, earlier: Some(self.current), presented: self.presented },
+        }
     }
 
-    /// The hash of the token handed out last, and of the one that still works beside it, for a store.
+    /// The hashes for a store: handed out last, handed out before that, presented.
     #[must_use]
-    pub const fn hashes(&self) -> (TokenHash, Option<TokenHash>) {
-        (self.current, self.presented)
+    pub const fn hashes(&self) -> (TokenHash, [Option<TokenHash>; 2]) {
+        (self.current, [self.earlier, self.presented])
     }
 
-    /// The pair that a store kept.
+    /// The set that a store kept.
     #[must_use]
-    pub const fn stored(current: TokenHash, presented: Option<TokenHash>) -> Self {
-        Self { current, presented }
+    pub const fn stored(current: TokenHash, [earlier, presented]: [Option<TokenHash>; 2]) -> Self {
+        Self { current, earlier, presented }
     }
 }
 
@@ -109,13 +116,24 @@ mod tests {
     #[test]
     fn the_old_token_works_until_the_new_one_is_presented() {
         let [a, b, c] = [1, 2, 3].map(|n| ResumeToken::from_random([n; 32]));
-        let pair = TokenPair::new(a.hash());
-        assert!(pair.accepts(&a) && !pair.accepts(&b));
-        let pair = pair.rotated(Some(&a), b.hash());
-        assert!(pair.accepts(&a) && pair.accepts(&b));
-        let pair = pair.rotated(Some(&b), c.hash());
-        assert!(!pair.accepts(&a) && pair.accepts(&b) && pair.accepts(&c));
-        assert!(!pair.accepts(&ResumeToken::presented(&"x".repeat(4096))));
+        let set = TokenSet::new(a.hash());
+        assert!(set.accepts(&a) && !set.accepts(&b));
+        let set = set.rotated(Some(&a), b.hash());
+        assert!(set.accepts(&a) && set.accepts(&b));
+        let set = set.rotated(Some(&b), c.hash());
+        assert!(!set.accepts(&a) && set.accepts(&b) && set.accepts(&c));
+        assert!(!set.accepts(&ResumeToken::presented(&"x".repeat(4096))));
+    }
+
+    #[test]
+    fn a_late_hello_with_the_old_token_does_not_void_the_newer_one() {
+        let [a, b, c, junk] = [1, 2, 3, 4].map(|n| ResumeToken::from_random([n; 32]));
+        let set = TokenSet::new(a.hash()).rotated(Some(&a), b.hash()).rotated(Some(&a), c.hash());
+        assert!(set.accepts(&a) && set.accepts(&b) && set.accepts(&c));
+        let seen = set.rotated(Some(&b), ResumeToken::from_random([5; 32]).hash());
+        assert!(!seen.accepts(&a) && seen.accepts(&b) && !seen.accepts(&c));
+        let owner = set.rotated(Some(&junk), ResumeToken::from_random([6; 32]).hash());
+        assert!(!owner.accepts(&junk) && owner.accepts(&a) && owner.accepts(&c));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use moorline_proto::position::{Epoch, Offset, Position};
 use moorline_proto::session_record::{Mark, SessionRecord};
 use moorline_proto::time::Timestamp;
-use moorline_proto::token::{TokenHash, TokenPair};
+use moorline_proto::token::{TokenHash, TokenSet};
 
 use super::{room, session, user};
 use crate::session_store::{Fence, NodeId, SessionStore, StoreError, Stored};
@@ -32,7 +32,7 @@ fn record(id: &str, reconnections: u32) -> Arc<SessionRecord> {
     Arc::new(SessionRecord {
         id: session(id),
         user: Some(user("u")),
-        tokens: TokenPair::stored(TokenHash([1; 32]), Some(TokenHash([2; 32]))),
+        tokens: TokenSet::stored(TokenHash([1; 32]), [Some(TokenHash([2; 32])), Some(TokenHash([3; 32]))]),
         metadata: Some(r#"{"a":"ö"}"#.into()),
         connected_at: Timestamp(1_700_000_000_001),
         disconnected_at: Some(Timestamp(1_700_000_000_002)),
@@ -76,8 +76,8 @@ pub async fn what_was_saved_is_loaded_and_claimed(store: impl SessionStore) {
         // Records do not compare (tokens do so in constant time alone), but all they hold shows, except the hashes.
         assert_eq!(format!("{loaded:?}"), format!("{saved:?}"));
         let hashes = |record: &SessionRecord| {
-            let (current, presented) = record.tokens.hashes();
-            (current.0, presented.map(|hash| hash.0))
+            let (current, others) = record.tokens.hashes();
+            (current.0, others.map(|hash| hash.map(|hash| hash.0)))
         };
         assert_eq!(hashes(&loaded), hashes(&saved));
     }

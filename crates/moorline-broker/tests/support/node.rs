@@ -185,13 +185,17 @@ impl Node {
     }
 
     pub fn handle(&mut self, now: Now, input: Input) {
+        self.take_in(now, input);
+        self.settle(now);
+    }
+
+    fn take_in(&mut self, now: Now, input: Input) {
         let is_writable = matches!(input, Input::Writable(_));
         self.sockets.offered = is_writable.then_some(0);
         self.shard.handle(now, input, &mut self.sockets);
         if let Some(offered) = self.sockets.offered.take() {
             self.check_bound(offered);
         }
-        self.settle(now);
     }
 
     pub fn handle_timeout(&mut self, now: Now) {
@@ -205,8 +209,15 @@ impl Node {
         loop {
             let budget = 1 + self.random.below(4);
             while self.shard.fan_out(now, budget, &mut self.sockets) {}
-            let Some(output) = self.shard.poll_output() else { break };
-            self.perform(now, output);
+            if let Some(output) = self.shard.poll_output() {
+                self.perform(now, output);
+            } else if self.is_prompt && self.answers.iter().any(|waiting| !waiting.is_empty()) {
+                if let Some(input) = self.next_answer(now) {
+                    self.take_in(now, input);
+                }
+            } else {
+                break;
+            }
         }
         for violation in std::mem::take(&mut self.sockets.violations) {
             self.backend.violation(violation);
@@ -223,20 +234,23 @@ impl Node {
 
     /// Delivers one answer that is on its way. False where there is none.
     pub fn answer(&mut self, now: Now) -> bool {
-        let waiting: Vec<usize> = (0..KINDS).filter(|&kind| !self.answers[kind].is_empty()).collect();
-        if waiting.is_empty() {
+        if self.answers.iter().all(VecDeque::is_empty) {
             return false;
         }
-        let kind = *self.random.pick(&waiting);
-        let input = match self.answers[kind].pop_front() {
-            Some(Pending::Answer(input)) => Some(*input),
-            Some(Pending::Ask(output)) => self.execute(now, *output),
-            None => None,
-        };
-        if let Some(input) = input {
+        if let Some(input) = self.next_answer(now) {
             self.handle(now, input);
         }
         true
+    }
+
+    /// The next answer of some kind; none where nobody waits for what was done.
+    fn next_answer(&mut self, now: Now) -> Option<Input> {
+        let waiting: Vec<usize> = (0..KINDS).filter(|&kind| !self.answers[kind].is_empty()).collect();
+        let kind = waiting[self.random.below(waiting.len())];
+        match self.answers[kind].pop_front()? {
+            Pending::Answer(input) => Some(*input),
+            Pending::Ask(output) => self.execute(now, *output),
+        }
     }
 
     /// Takes in one announcement. False where there is none.
@@ -272,9 +286,6 @@ impl Node {
             Some(Pending::Ask(Box::new(output)))
         };
         self.answers[kind].extend(pending);
-        if self.is_prompt {
-            while self.answer(now) {}
-        }
     }
 
     fn perform_now(&mut self, now: Now, output: Output) {

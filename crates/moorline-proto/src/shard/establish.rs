@@ -17,7 +17,7 @@ use crate::position::{Epoch, Offset, Position};
 use crate::resume::{Since, Survey, SurveyRequest};
 use crate::session_record::{Mark, SessionRecord};
 use crate::time::Now;
-use crate::token::{ResumeToken, TokenPair};
+use crate::token::{ResumeToken, TokenSet};
 
 /// What a connection brings when its handshake is over.
 #[derive(Debug)]
@@ -258,6 +258,9 @@ impl Shard {
             self.hand_over_fence(&found);
             return self.establish(claim);
         }
+        if self.is_outrun(connection, &found) {
+            return self.refuse(connection, CloseCode::Replaced, "replaced by a newer connection");
+        }
         if self.metadata_refused(&claim, &found) {
             self.let_go(&found);
             return self.refuse(connection, CloseCode::Policy, "metadata over its bound");
@@ -315,6 +318,12 @@ impl Shard {
         for slot in self.pending.values_mut().filter_map(|pending| pending.found.fence_of(id)) {
             *slot = fence.max(*slot);
         }
+    }
+
+    /// Whether a newer connection had the session before this one came through.
+    fn is_outrun(&self, connection: ConnectionId, found: &Found) -> bool {
+        let Found::Here(id) = found else { return false };
+        self.by_id.get(id).is_some_and(|&key| self.session(key).newest > connection)
     }
 
     /// Whether what a connection adds to its session's metadata would be too much.
@@ -387,6 +396,7 @@ impl Shard {
             fence,
             connected: None,
             absent_since: now.instant,
+            newest: ConnectionId(0),
             absence: 0,
             absent_bytes: 0,
             last_activity: now.instant,
@@ -408,9 +418,7 @@ impl Shard {
         let max = self.config.metadata_max_bytes;
         let record = Arc::make_mut(&mut self.session_mut(key).record);
         record.reconnections += 1;
-        // An owner needs no token: one that was never the session's does not become one.
-        let presented = claim.resume_token.as_ref().filter(|token| record.tokens.accepts(token));
-        record.tokens = record.tokens.rotated(presented, claim.fresh_token.hash());
+        record.tokens = record.tokens.rotated(claim.resume_token.as_ref(), claim.fresh_token.hash());
         let patch = claim.metadata.as_deref();
         // One that would cross the bound was refused before.
         if let Some(Ok(merged)) = patch.map(|patch| metadata::merge(record.metadata.as_deref(), patch, max)) {
@@ -426,6 +434,7 @@ impl Shard {
         let record = Arc::make_mut(&mut session.record);
         record.connected_at = now.timestamp;
         record.disconnected_at = None;
+        session.newest = connection;
         session.last_activity = now.instant;
         session.connected = Some(Connected {
             id: connection,
@@ -490,7 +499,7 @@ fn new_record(claim: &Claim, id: SessionId, now: Now) -> SessionRecord {
     SessionRecord {
         id,
         user: claim.user.clone(),
-        tokens: TokenPair::new(claim.fresh_token.hash()),
+        tokens: TokenSet::new(claim.fresh_token.hash()),
         metadata: claim.metadata.clone(),
         connected_at: now.timestamp,
         disconnected_at: None,

@@ -80,6 +80,8 @@ pub(super) struct Session {
     pub(super) connected: Option<Connected>,
     /// When the last connection ended; meaningless while connected.
     pub(super) absent_since: Instant,
+    /// The newest connection that it had.
+    pub(super) newest: ConnectionId,
     /// Which absence this is, and what it is reckoned to cost; 0 while connected.
     pub(super) absence: u32,
     pub(super) absent_bytes: usize,

@@ -58,6 +58,9 @@ impl App {
     /// What is wrong with a reset from `from` to `to` for who stood at `before`.
     fn covers(&self, truth: &Truth, room: &RoomName, before: At, (from, to): (u64, u64)) -> Option<String> {
         let session = self.session.as_ref()?;
+        if self.unsure.contains_key(room) {
+            return None;
+        }
         // An own room's position cannot always be named, so its reset may cover what the application has.
         if !room.is_own() && from < before.low {
             let again = truth.owed(room, (from, before.low + 1), session, self.user.as_ref());
@@ -66,9 +69,6 @@ impl App {
                     "{session} in {room} stood at {before:?}; {again} was reset away again"
                 ));
             }
-        }
-        if self.unsure.contains_key(room) {
-            return None;
         }
         let missing = truth.owed(room, (before.high, from + 1), session, self.user.as_ref())?;
         Some(format!("{session} in {room}: a reset from {from} to {to} does not cover {missing}"))
