@@ -109,8 +109,13 @@ impl Node {
                     Err(_) => link.linger().await,
                 },
                 alive = link.read(), if link.waiting() < EARLY_MAX => if !alive {
-                    // Whoever hung up is not worth a session: dropping `answer` says so to what is still queued.
-                    return shard.input(Input::Abandoned(connection)).await;
+                    // Whoever hung up is not worth a session: closing `answer` says so to what is still queued. The
+                    // answer may have come this very moment.
+                    answer.close();
+                    return shard.input(match answer.try_recv() {
+                        Ok(peer) => Input::Lost(peer, None),
+                        Err(_) => Input::Abandoned(connection),
+                    }).await;
                 },
             }
         }
