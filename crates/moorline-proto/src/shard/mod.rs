@@ -28,6 +28,7 @@ mod lookup;
 mod membership;
 mod room;
 mod session;
+mod settle;
 mod timers;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};

@@ -1,0 +1,121 @@
+//! The session that a connection gets: found, brought back or made, and bound to it.
+
+use std::sync::Arc;
+
+use super::establish::{Claim, Found};
+use super::session::{Connected, Session};
+use super::{ConnectionId, SessionKey, Shard, Turn, number};
+use crate::close::CloseCode;
+use crate::heartbeat::Heartbeat;
+use crate::id::SessionId;
+use crate::metadata;
+use crate::session_record::SessionRecord;
+use crate::time::Now;
+use crate::token::TokenSet;
+
+impl Shard {
+    /// The session, here and with this connection; one that it takes over loses its own.
+    pub(super) fn settle(&mut self, turn: &mut Turn<'_>, claim: &Claim, found: Found) -> SessionKey {
+        let key = match found {
+            Found::New(id, fence) => {
+                let key =
+                    self.insert(Arc::new(new_record(claim, id, turn.now)), fence, claim.own_rooms, turn.now);
+                self.connect(turn.now, key, claim.connection);
+                return key;
+            }
+            Found::Here(id) => {
+                let key = self.by_id[&id];
+                self.drop_connection(
+                    turn,
+                    key,
+                    Some((CloseCode::Replaced.number(), "replaced by a newer connection")),
+                );
+                key
+            }
+            Found::Stored(record, fence) => {
+                let marks = record.rooms.clone();
+                let key = self.insert(record, fence, claim.own_rooms, turn.now);
+                for mark in marks {
+                    let room = self.open_room(&mark.room);
+                    self.enter(key, room, mark.acked);
+                }
+                key
+            }
+        };
+        self.renew(key, claim);
+        self.connect(turn.now, key, claim.connection);
+        key
+    }
+
+    /// Puts a session into the shard's tables.
+    fn insert(&mut self, record: Arc<SessionRecord>, fence: u64, own_rooms: bool, now: Now) -> SessionKey {
+        let (id, user) = (record.id.clone(), record.user.clone());
+        let index = self.sessions.insert(Session {
+            record,
+            fence,
+            connected: None,
+            absent_since: now.instant,
+            newest: ConnectionId(0),
+            absence: 0,
+            absent_bytes: 0,
+            last_activity: now.instant,
+            memberships: Vec::new(),
+            home: None,
+            own_rooms,
+            flush_at: None,
+        });
+        let key = SessionKey(number(index));
+        self.by_id.insert(id, key);
+        if let Some(user) = user {
+            self.users.entry(user).or_default().push(key);
+        }
+        key
+    }
+
+    /// Notes in a session's record that it went on.
+    fn renew(&mut self, key: SessionKey, claim: &Claim) {
+        let max = self.config.metadata_max_bytes;
+        let record = Arc::make_mut(&mut self.session_mut(key).record);
+        record.reconnections += 1;
+        record.tokens = record.tokens.rotated(claim.resume_token.as_ref(), claim.fresh_token.hash());
+        let patch = claim.metadata.as_deref();
+        // One that would cross the bound was refused before.
+        if let Some(Ok(merged)) = patch.map(|patch| metadata::merge(record.metadata.as_deref(), patch, max)) {
+            record.metadata = merged;
+        }
+    }
+
+    /// Gives a session its connection. Nothing is sent to it before it is safely kept.
+    fn connect(&mut self, now: Now, key: SessionKey, connection: ConnectionId) {
+        let heartbeat = Heartbeat::new(now.instant, &self.config.heartbeat);
+        self.no_longer_absent(key);
+        let session = self.session_mut(key);
+        let record = Arc::make_mut(&mut session.record);
+        record.connected_at = now.timestamp;
+        record.disconnected_at = None;
+        session.newest = connection;
+        session.last_activity = now.instant;
+        session.connected = Some(Connected {
+            id: connection,
+            heartbeat,
+            outbox: None,
+            greeting: Some(Box::default()),
+            reading: false,
+            in_flight: 0,
+        });
+        self.connected += 1;
+    }
+}
+
+fn new_record(claim: &Claim, id: SessionId, now: Now) -> SessionRecord {
+    SessionRecord {
+        id,
+        user: claim.user.clone(),
+        tokens: TokenSet::new(claim.fresh_token.hash()),
+        metadata: claim.metadata.clone(),
+        connected_at: now.timestamp,
+        disconnected_at: None,
+        reconnections: 0,
+        rooms: Vec::new(),
+    }
+}
