@@ -115,8 +115,9 @@ async fn room(
     Path((room, user)): Path<(String, String)>,
     upgrade: Upgrade,
 ) -> Result<Response, UpgradeError> {
+    let single_room = room == "single";
     let (room, user) = (RoomName::new(&room).ok(), UserId::new(&user).ok());
-    upgrade.accept(&node, Endpoint { room, user, ..Endpoint::default() })
+    upgrade.accept(&node, Endpoint { room, user, single_room, ..Endpoint::default() })
 }
 
 fn router(node: &Node) -> Router {
@@ -174,6 +175,17 @@ async fn r03_a_tcp_socket_talks() {
 async fn r03_any_other_stream_talks() {
     let node = Node::in_memory(config()).unwrap();
     talks(Client::connect(pipe(&node).await, "/ws/lobby/ann").await, &node).await;
+}
+
+#[tokio::test]
+async fn a_single_room_endpoint_never_mixes_two_rooms_numbers() {
+    let node = Node::in_memory(config()).unwrap();
+    let mut client = Client::connect(pipe(&node).await, "/ws/single/ann").await;
+    assert_eq!(client.frame().await["type"], "connection_established");
+    for to in [json!("all"), json!({"user": "ann"}), json!({"room": "single"})] {
+        node.publish(publish(&to, &json!({"type": "m"})), "test").await.unwrap();
+    }
+    assert_eq!(client.frame().await["room"], "single");
 }
 
 #[tokio::test]
