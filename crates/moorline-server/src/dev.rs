@@ -54,9 +54,12 @@ fn greet(address: SocketAddr) {
     println!();
 }
 
-/// Logs to standard error; what they say is chosen by RUST_LOG, `info` by default.
+/// Logs to standard error, in colour on a terminal; what they say is chosen by RUST_LOG, `info` by default.
 fn logs() {
+    use std::io::IsTerminal as _;
+
     use tracing_subscriber::EnvFilter;
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).init();
 }
