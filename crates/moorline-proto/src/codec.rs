@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use crate::error::{ErrorCode, Rejection};
 use crate::frame::{ClientFrame, Durability, Hello, Inbound, Publish, Ref, ServerFrame, Target};
 use crate::id::{NameError, PublishId, RoomName, SessionId, UserId};
+use crate::identity::Token;
 use crate::message::{Message, check_depth};
 use crate::position::{Epoch, Offset, Position};
 use crate::record::Except;
@@ -81,7 +82,7 @@ macro_rules! wire {
 
 wire!(Bare {});
 wire!(HelloWire<'a> {
-    token: Option<IgnoredAny>,
+    token: Option<String>,
     session: Option<String>,
     resume_token: Option<String>,
     positions: Option<BTreeMap<String, PositionWire>>,
@@ -93,10 +94,7 @@ wire!(RoomWire { room: String });
 wire!(AckWire { message_id: Offset, room: Option<String>, epoch: Option<String>, });
 wire!(ReconnectWire { last_message_id: Option<Offset>, room: Option<String>, });
 wire!(PongWire { positions: Option<BTreeMap<String, PositionWire>>, });
-wire!(AuthWire {
-    #[serde(rename = "token")]
-    _token: IgnoredAny,
-});
+wire!(AuthWire { token: String });
 wire!(PublishWire<'a> {
     #[serde(borrow)]
     to: &'a RawValue,
@@ -183,14 +181,16 @@ fn body(kind: &str, text: &str) -> Result<ClientFrame, Rejection> {
         "ping" => parse::<Bare>(text).map(|_| ClientFrame::Ping),
         "pong" => Ok(ClientFrame::Pong { positions: positions(parse::<PongWire>(text)?.positions)? }),
         "heartbeat_response" => parse::<Bare>(text).map(|_| ClientFrame::HeartbeatResponse),
-        "auth" => parse::<AuthWire>(text).map(|_| ClientFrame::Auth),
+        "auth" => {
+            parse::<AuthWire>(text).map(|wire| ClientFrame::Auth { token: Token::presented(&wire.token) })
+        }
         _ => Ok(ClientFrame::Application { kind: kind.to_owned() }),
     }
 }
 
 fn hello(wire: HelloWire<'_>) -> Result<Hello, Rejection> {
     Ok(Hello {
-        has_token: wire.token.is_some(),
+        token: wire.token.as_deref().map(Token::presented),
         session: wire.session.map(|text| id(SessionId::new(&text), "session")).transpose()?,
         resume_token: wire.resume_token.map(|text| ResumeToken::presented(&text)),
         positions: positions(wire.positions)?,

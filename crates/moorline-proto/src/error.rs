@@ -1,6 +1,9 @@
 //! The error codes: one table, equal to `spec/errors.md`.
 
 use std::fmt;
+use std::time::Duration;
+
+use serde::ser::SerializeStruct as _;
 
 macro_rules! error_codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal;)+) => {
@@ -62,6 +65,12 @@ error_codes! {
     NoHandler = "no_handler", 404;
     /// A token, and nothing to check it with.
     NoAuthenticator = "no_authenticator", 400;
+    /// No token or API key, or one that is not accepted.
+    NotAuthenticated = "not_authenticated", 401;
+    /// The token, the API key or the application does not allow it.
+    Forbidden = "forbidden", 403;
+    /// Too many frames, bytes, handshakes or requests.
+    RateLimited = "rate_limited", 429;
     /// A browser page of an origin that is not allowed.
     ForbiddenOrigin = "forbidden_origin", 403;
     /// There is no such thing.
@@ -81,10 +90,16 @@ impl fmt::Display for ErrorCode {
 }
 
 impl ErrorCode {
-    /// Whether it is the server's fault; then the same request can succeed later.
+    /// Whether it is the server's fault.
     #[must_use]
     pub const fn is_server_fault(self) -> bool {
         self.http_status() >= 500
+    }
+
+    /// Whether the same request can succeed later without being changed.
+    #[must_use]
+    pub const fn is_worth_a_retry(self) -> bool {
+        self.is_server_fault() || matches!(self, Self::RateLimited)
     }
 }
 
@@ -96,12 +111,40 @@ pub struct Rejection {
     pub code: ErrorCode,
     /// What exactly, and where possible how to mend it. Holds no secrets.
     pub message: String,
+    /// When a later try may succeed, where that is known.
+    pub retry_in: Option<Duration>,
 }
 
 impl Rejection {
     /// A refusal with its explanation.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), retry_in: None }
+    }
+
+    /// The same, saying when a later try may succeed.
+    #[must_use]
+    pub fn retry_in(self, retry_in: Duration) -> Self {
+        Self { retry_in: Some(retry_in), ..self }
+    }
+
+    /// `retry_in` as the wire has it: in milliseconds, and never a moment too early.
+    #[must_use]
+    pub fn retry_in_ms(&self) -> Option<u64> {
+        self.retry_in.map(|wait| u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX))
+    }
+}
+
+/// As the wire has it: `code`, `message`, and `retry_in_ms` where it is known.
+impl serde::Serialize for Rejection {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let retry_in_ms = self.retry_in_ms();
+        let mut out = serializer.serialize_struct("Rejection", 2 + usize::from(retry_in_ms.is_some()))?;
+        out.serialize_field("code", self.code.as_str())?;
+        out.serialize_field("message", &self.message)?;
+        if let Some(retry_in_ms) = retry_in_ms {
+            out.serialize_field("retry_in_ms", &retry_in_ms)?;
+        }
+        out.end()
     }
 }
 
@@ -112,18 +155,20 @@ mod tests {
     #[test]
     fn the_table_in_the_spec_equals_the_enum() {
         let spec = include_str!("../../../spec/errors.md");
-        let rows: Vec<(String, String, bool)> = spec
+        let rows: Vec<(String, String, bool, bool)> = spec
             .lines()
             .filter(|line| line.starts_with("| ") && !line.starts_with("| code") && !line.starts_with("|--"))
             .map(|line| {
                 let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-                assert_eq!(cells[3] == "server", cells[4] == "yes", "{line}");
-                (cells[1].to_owned(), cells[2].to_owned(), cells[3] == "server")
+                (cells[1].to_owned(), cells[2].to_owned(), cells[3] == "server", cells[4] == "yes")
             })
             .collect();
         let ours: Vec<_> = ErrorCode::ALL
             .iter()
-            .map(|code| (code.to_string(), code.http_status().to_string(), code.is_server_fault()))
+            .map(|code| {
+                let status = code.http_status().to_string();
+                (code.to_string(), status, code.is_server_fault(), code.is_worth_a_retry())
+            })
             .collect();
         assert_eq!(rows, ours);
     }

@@ -7,10 +7,12 @@ use serde_json::value::RawValue;
 
 use crate::error::Rejection;
 use crate::id::{PublishId, RoomName, SessionId, UserId};
+use crate::identity::Token;
 use crate::message::Message;
 use crate::position::{Epoch, Offset, Position};
 use crate::record::Except;
 use crate::resume::{ResetReason, Since};
+use crate::time::Timestamp;
 use crate::token::ResumeToken;
 
 /// What a client gave as `ref`, as it stood: a string or an integer.
@@ -84,7 +86,10 @@ pub enum ClientFrame {
     /// A sign of life.
     HeartbeatResponse,
     /// A fresh token.
-    Auth,
+    Auth {
+        /// The token.
+        token: Token,
+    },
     /// The application's own.
     Application {
         /// Its type.
@@ -95,8 +100,8 @@ pub enum ClientFrame {
 /// The first frame.
 #[derive(Clone, Debug, Default)]
 pub struct Hello {
-    /// Whether a token came with it. The text itself is not kept where nothing can check it.
-    pub has_token: bool,
+    /// What says who it is.
+    pub token: Option<Token>,
     /// The session asked for.
     pub session: Option<SessionId>,
     /// What proves that it is the client's.
@@ -179,12 +184,7 @@ pub enum ServerFrame {
     /// The answer to a frame with a `ref`.
     Reply(Reply),
     /// A refusal of a frame without one.
-    Error {
-        /// For programs.
-        code: &'static str,
-        /// For people.
-        message: String,
-    },
+    Error(Rejection),
     /// The answer to `ping`.
     Pong,
     /// Membership began.
@@ -225,6 +225,11 @@ pub enum ServerFrame {
         #[serde(flatten)]
         position: Position,
     },
+    /// The connection's token ends soon.
+    TokenExpiring {
+        /// When.
+        expires_in_ms: u64,
+    },
     /// A close follows, and the client should come back.
     Closing {
         /// When.
@@ -262,6 +267,8 @@ pub enum LeftReason {
     Left,
     /// The application did it.
     Removed,
+    /// The token no longer allows it.
+    Forbidden,
 }
 
 /// The connected members of a room.
@@ -311,26 +318,12 @@ impl Serialize for Reply {
         struct Bad<'a> {
             r#ref: &'a Ref,
             ok: bool,
-            error: ErrorBody<'a>,
+            error: &'a Rejection,
         }
         match &self.outcome {
             Ok(answer) => Good { r#ref: &self.reference, ok: true, answer }.serialize(serializer),
-            Err(rejection) => Bad { r#ref: &self.reference, ok: false, error: ErrorBody::from(rejection) }
-                .serialize(serializer),
+            Err(error) => Bad { r#ref: &self.reference, ok: false, error }.serialize(serializer),
         }
-    }
-}
-
-/// A refusal inside an answer.
-#[derive(Clone, Debug, Serialize)]
-pub struct ErrorBody<'a> {
-    code: &'static str,
-    message: &'a str,
-}
-
-impl<'a> From<&'a Rejection> for ErrorBody<'a> {
-    fn from(rejection: &'a Rejection) -> Self {
-        Self { code: rejection.code.as_str(), message: &rejection.message }
     }
 }
 
@@ -369,6 +362,11 @@ pub enum Answer {
     },
     /// Who is there.
     Presence(Presence),
+    /// A token that was accepted.
+    Expires {
+        /// When it ends; null where it does not.
+        expires_at: Option<Timestamp>,
+    },
 }
 
 /// What became of one publish.
@@ -399,7 +397,7 @@ impl Serialize for PublishOutcome {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.0 {
             Ok(answer) => answer.serialize(serializer),
-            Err(rejection) => serializer.collect_map([("error", ErrorBody::from(rejection))]),
+            Err(rejection) => serializer.collect_map([("error", rejection)]),
         }
     }
 }

@@ -12,6 +12,7 @@
 //! | [`shard`] | the session machine: sessions, their rooms and connections |
 //! | [`heartbeat`], [`outbox`], [`wheel`], [`token`], [`users`] | its parts |
 //! | [`client`] | the reference client machine |
+//! | [`identity`], [`grants`], [`revocations`] | who a connection speaks for, what it may do, and what may no longer |
 //! | [`session_record`] | what is kept of a session |
 //! | [`error`], [`close`] | the two tables of codes |
 
@@ -21,8 +22,10 @@ pub mod close;
 pub mod codec;
 pub mod error;
 pub mod frame;
+pub mod grants;
 pub mod heartbeat;
 pub mod id;
+pub mod identity;
 pub mod judge;
 pub mod message;
 pub mod metadata;
@@ -30,6 +33,7 @@ pub mod outbox;
 pub mod position;
 pub mod record;
 pub mod resume;
+pub mod revocations;
 pub mod session_record;
 pub mod shard;
 pub mod time;

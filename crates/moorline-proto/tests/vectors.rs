@@ -1,6 +1,8 @@
 //! The golden vectors of the specification, run against the codec, the names and the resume rule. A key that is not known
 //! here fails, so that no case is there for nothing.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use moorline_proto::codec;
 use moorline_proto::error::{ErrorCode, Rejection};
@@ -82,7 +84,7 @@ fn kind_of(frame: &ClientFrame) -> &'static str {
         ClientFrame::TextPing => "text_ping",
         ClientFrame::Pong { .. } => "pong",
         ClientFrame::HeartbeatResponse => "heartbeat_response",
-        ClientFrame::Auth => "auth",
+        ClientFrame::Auth { .. } => "auth",
         ClientFrame::Application { .. } => "application",
     }
 }
@@ -171,7 +173,10 @@ fn server_frame(name: &str) -> Option<ServerFrame> {
         "reply several" => reply("1", Ok(Answer::Several { results: several() })),
         "reply presence" => reply("1", Ok(Answer::Presence(presence()))),
         "reply refused" => reply("1", Err(rejection(ErrorCode::NotAMember))),
-        "error" => ServerFrame::Error { code: ErrorCode::BadFrame.as_str(), message: "why".to_owned() },
+        "error" => ServerFrame::Error(rejection(ErrorCode::BadFrame)),
+        "error with a time" => {
+            ServerFrame::Error(rejection(ErrorCode::RateLimited).retry_in(Duration::from_micros(1_001)))
+        }
         "pong" => ServerFrame::Pong,
         "joined" => ServerFrame::Joined { room: a(), position: position() },
         "left" => ServerFrame::Left { room: a(), reason: LeftReason::Left },
@@ -180,6 +185,10 @@ fn server_frame(name: &str) -> Option<ServerFrame> {
         "reset" => reset(ResetReason::Retention, Some(Offset(5))),
         "reset epoch" => reset(ResetReason::Epoch, None),
         "position" => ServerFrame::Position { room: a(), position: position() },
+        "forbidden" => ServerFrame::Left { room: a(), reason: LeftReason::Forbidden },
+        "token_expiring" => ServerFrame::TokenExpiring { expires_in_ms: 60_000 },
+        "reply expires" => reply("1", Ok(Answer::Expires { expires_at: Some(Timestamp(1_795_262_400_000)) })),
+        "reply never expires" => reply("1", Ok(Answer::Expires { expires_at: None })),
         "closing" => ServerFrame::Closing { reconnect_in_ms: 250, reason: "drain" },
         _ => return None,
     })
@@ -207,7 +216,8 @@ fn server_frames_are_written_byte_for_byte() {
         let value: Value = serde_json::from_str(&text).expect("JSON");
         types.insert(value["type"].as_str().expect("a type").to_owned());
     }
-    let all = "closing connection_established error joined left pong position presence reply reset";
+    let all =
+        "closing connection_established error joined left pong position presence reply reset token_expiring";
     assert_eq!(types.into_iter().collect::<Vec<_>>().join(" "), all);
 }
 

@@ -9,6 +9,8 @@ use moorline_proto::heartbeat::Policy;
 use moorline_proto::shard::ShardConfig;
 use moorline_proto::users::UserLimits;
 
+use crate::limits::Limits;
+
 /// The settings of a node. Change what differs from [`Config::default`]; [`crate::Node::start`] checks the whole.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -37,12 +39,39 @@ pub struct Config {
     pub stall_timeout: Duration,
     /// Frames of one connection that wait for their answers (publishes, presence). Default 1,024; beyond it `overloaded`.
     pub in_flight_max: u32,
+    /// How much clients may do in a time.
+    pub limits: Limits,
+    /// When clients are told that their token ends, and for how long it still counts.
+    pub expiry: ExpiryConfig,
+    /// Named rooms with members, in each shard. Default 1,000,000; beyond it a join is `overloaded`.
+    pub shard_rooms_max: usize,
     /// What rooms keep, in memory. Ignored where the broker is the caller's own.
     pub retention: RetentionRules,
     /// How connections are sent away at the end.
     pub drain: DrainConfig,
     /// Shards: single-threaded parts of the node. Default one per core.
     pub shards: usize,
+}
+
+/// What happens when a connection's identity expires.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpiryConfig {
+    /// How long before the end a client is told. Default 60 s.
+    pub notice: Duration,
+    /// How long after the end it is closed: clocks differ. Default 30 s.
+    pub leeway: Duration,
+    /// The longest that an identity may be valid; until then a revocation is kept. Default 24 h.
+    pub lifetime_max: Duration,
+}
+
+impl Default for ExpiryConfig {
+    fn default() -> Self {
+        Self {
+            notice: Duration::from_secs(60),
+            leeway: Duration::from_secs(30),
+            lifetime_max: Duration::from_secs(24 * 3600),
+        }
+    }
 }
 
 /// How connections are sent away when the node stops.
@@ -75,6 +104,9 @@ impl Default for Config {
             pending_max_bytes: 128 * 1024,
             stall_timeout: Duration::from_secs(30),
             in_flight_max: 1024,
+            limits: Limits::default(),
+            expiry: ExpiryConfig::default(),
+            shard_rooms_max: 1_000_000,
             retention: RetentionRules::default(),
             drain: DrainConfig::default(),
             shards: std::thread::available_parallelism().map_or(1, usize::from),

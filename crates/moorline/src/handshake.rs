@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use moorline_proto::close::CloseCode;
-use moorline_proto::error::ErrorCode;
+use moorline_proto::error::{ErrorCode, Rejection};
 use moorline_proto::frame::{ClientFrame, Hello, Inbound, Ref, ServerFrame};
 use moorline_proto::id::{RoomName, SessionId, UserId};
 use moorline_proto::position::Offset;
@@ -132,12 +132,9 @@ impl Node {
     }
 
     fn claim(&self, endpoint: Endpoint, hello: Hello, reference: Option<Ref>) -> Result<Claim, Refusal> {
-        if hello.has_token {
-            let error = ServerFrame::Error {
-                code: ErrorCode::NoAuthenticator.as_str(),
-                message: "this endpoint checks no tokens; in development say who you are by ?user="
-                    .to_owned(),
-            };
+        if hello.token.is_some() {
+            let why = "this endpoint checks no tokens; in development say who you are by ?user=";
+            let error = ServerFrame::Error(Rejection::new(ErrorCode::NoAuthenticator, why));
             return Err(Refusal { error: Some(error), ..Refusal::policy("not authenticated") });
         }
         let metadata =
@@ -145,8 +142,7 @@ impl Node {
                 None => None,
                 Some(Ok(metadata)) => metadata,
                 Some(Err(rejection)) => {
-                    let error =
-                        ServerFrame::Error { code: rejection.code.as_str(), message: rejection.message };
+                    let error = ServerFrame::Error(rejection);
                     return Err(Refusal { error: Some(error), ..Refusal::policy("metadata refused") });
                 }
             };
@@ -213,7 +209,7 @@ fn first_frame(inbound: Inbound) -> Result<(Hello, Option<Ref>), Refusal> {
         Ok(ClientFrame::Hello(hello)) => Ok((*hello, inbound.reference)),
         Ok(_) => Err(Refusal::policy("hello expected")),
         Err(rejection) => {
-            let error = ServerFrame::Error { code: rejection.code.as_str(), message: rejection.message };
+            let error = ServerFrame::Error(rejection);
             Err(Refusal { error: Some(error), ..Refusal::policy("hello expected") })
         }
     }

@@ -16,11 +16,14 @@
 //!
 //! What the wire looks like is in `spec/protocol.md`; the rules themselves live in `moorline-proto`, without I/O.
 
+mod authenticate;
+mod authorize;
 mod clock;
 mod config;
 mod connection;
 mod handshake;
 mod host;
+mod limits;
 mod lookup;
 mod node;
 mod publishing;
@@ -28,18 +31,24 @@ mod pump;
 mod shard;
 pub mod transport;
 
-pub use config::{Config, ConfigError, DrainConfig};
+pub use authenticate::{AuthenticateError, Authenticator};
+pub use authorize::{Action, AuthorizeError, AuthorizeRequest, Authorizer};
+pub use config::{Config, ConfigError, DrainConfig, ExpiryConfig};
 pub use handshake::Endpoint;
+pub use limits::{Limits, Rate};
 pub use lookup::{History, Page, RoomDetail, Stats, UserView};
 pub use moorline_broker as broker;
 pub use moorline_proto::close::CloseCode;
 pub use moorline_proto::error::{ErrorCode, Rejection};
 pub use moorline_proto::frame::{Answer, Durability, Publish, PublishAnswer, PublishOutcome, Target};
+pub use moorline_proto::grants::{Grants, Names, Pattern, PatternError};
 pub use moorline_proto::heartbeat::Policy as HeartbeatPolicy;
 pub use moorline_proto::id::{PublishId, RoomName, SessionId, UserId};
+pub use moorline_proto::identity::{Identity, Token, TokenId};
 pub use moorline_proto::message::{Message, check_depth};
 pub use moorline_proto::position::{Epoch, Offset, Position};
 pub use moorline_proto::shard::{Event, Liveness, RoomView, SessionFilter, SessionView};
+pub use moorline_proto::time::Timestamp;
 pub use moorline_proto::token::ResumeToken;
 pub use moorline_proto::users::UserLimits;
 pub use node::{Node, Observer, StartError};

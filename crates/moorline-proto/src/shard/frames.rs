@@ -61,7 +61,7 @@ impl Shard {
             ClientFrame::Hello(_) => {
                 return Err(Rejection::new(ErrorCode::AlreadyEstablished, "hello comes once"));
             }
-            ClientFrame::Auth => {
+            ClientFrame::Auth { .. } => {
                 return Err(Rejection::new(ErrorCode::NoAuthenticator, "this endpoint checks no tokens"));
             }
             ClientFrame::Application { kind } => {
@@ -327,7 +327,7 @@ impl Shard {
     ) {
         let frame = match (reference, outcome) {
             (Some(reference), outcome) => ServerFrame::Reply(Reply { reference, outcome }),
-            (None, Err(Rejection { code, message })) => ServerFrame::Error { code: code.as_str(), message },
+            (None, Err(rejection)) => ServerFrame::Error(rejection),
             (None, Ok(_)) => return,
         };
         self.send_frame(turn, key, &frame);
