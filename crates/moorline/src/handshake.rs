@@ -6,7 +6,8 @@ use bytes::Bytes;
 use moorline_proto::close::CloseCode;
 use moorline_proto::error::{ErrorCode, Rejection};
 use moorline_proto::frame::{ClientFrame, Hello, Inbound, Ref, ServerFrame};
-use moorline_proto::id::{RoomName, SessionId, UserId};
+use moorline_proto::id::{RoomName, SessionId};
+use moorline_proto::identity::{Identity, Token};
 use moorline_proto::position::Offset;
 use moorline_proto::shard::{Claim, Input};
 use moorline_proto::token::ResumeToken;
@@ -24,8 +25,12 @@ use crate::transport::{Reader, Writer};
 pub struct Endpoint {
     /// The room of the URL, which its sessions are members of.
     pub room: Option<RoomName>,
-    /// Whom the connection is authenticated as.
-    pub user: Option<UserId>,
+    /// Whom the application knows the connection to be.
+    pub identity: Option<Identity>,
+    /// What the request showed; what `hello` brings wins over it.
+    pub token: Option<Token>,
+    /// Where it comes from, for what is limited by address.
+    pub address: Option<std::net::IpAddr>,
     /// The session it asks for.
     pub session: Option<SessionId>,
     /// Whether it may have that id where it is free. Default no: an id is not a secret.
@@ -132,7 +137,7 @@ impl Node {
     }
 
     fn claim(&self, endpoint: Endpoint, hello: Hello, reference: Option<Ref>) -> Result<Claim, Refusal> {
-        if hello.token.is_some() {
+        if hello.token.is_some() || endpoint.token.is_some() {
             let why = "this endpoint checks no tokens; in development say who you are by ?user=";
             let error = ServerFrame::Error(Rejection::new(ErrorCode::NoAuthenticator, why));
             return Err(Refusal { error: Some(error), ..Refusal::policy("not authenticated") });
@@ -154,7 +159,7 @@ impl Node {
         })?;
         Ok(Claim {
             connection: self.next_connection(),
-            user: endpoint.user,
+            user: endpoint.identity.and_then(|identity| identity.user),
             asked,
             may_choose: endpoint.may_choose_session,
             resume_token: hello.resume_token.or(endpoint.resume_token),

