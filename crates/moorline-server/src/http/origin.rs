@@ -10,6 +10,29 @@ use http::{HeaderMap, HeaderValue, Uri};
 use moorline::ErrorCode;
 
 use super::problem::Problem;
+use crate::proxy::ClientOrigin;
+
+#[derive(Default)]
+pub(crate) struct Origins;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OriginVerdict {
+    None,
+    Own,
+    #[allow(dead_code)]
+    Listed,
+    Foreign,
+}
+
+impl Origins {
+    pub(crate) fn judge(&self, headers: &HeaderMap, client: &ClientOrigin) -> OriginVerdict {
+        let Some(origin) = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()) else {
+            return OriginVerdict::None;
+        };
+        let own = origin.split("://").nth(1).is_some_and(|host| Some(host) == client.host.as_deref());
+        if own { OriginVerdict::Own } else { OriginVerdict::Foreign }
+    }
+}
 
 /// Refuses pages of other machines, and names that are not this machine's.
 pub(crate) async fn check(request: Request, next: Next) -> Response {
