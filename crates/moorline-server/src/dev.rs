@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use moorline::Node;
 use tokio::net::TcpListener;
 
+use crate::app::App;
 use crate::settings::{self, Settings};
 use crate::{assemble, cli, http, listen};
 
@@ -27,7 +28,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let node = assemble::dev(settings.node.clone())?;
     let stop = listen::stop_signal().context("listening for signals")?;
     greet(address);
-    let router = http::router(&node, settings.body_max_bytes, settings.request_timeout);
+    let app = App::development(node.clone(), &settings, http::metrics::install()?);
+    let router = http::router(&app);
     let server = listen::Server::start(listener, router, &settings);
     tokio::select! {
         () = stop => {}

@@ -1,11 +1,15 @@
 //! The `moorline` server: keeps WebSocket connections alive and gets every message to them, for any backend that
 //! speaks HTTP.
 
+mod app;
 mod assemble;
+mod auth;
 mod cli;
 mod dev;
 mod http;
+mod keys;
 mod listen;
+mod proxy;
 mod settings;
 
 use std::process::ExitCode;

@@ -3,12 +3,23 @@
 use std::time::Duration;
 
 use axum::extract::Request;
+use axum::extract::rejection::StringRejection;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use moorline::ErrorCode;
+use moorline::{ErrorCode, check_depth};
 
 use super::problem::Problem;
+
+/// The body as text, with its limits answered as problems.
+pub(crate) fn text(body: Result<String, StringRejection>) -> Result<String, Problem> {
+    let text = body.map_err(|error| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::of(ErrorCode::MessageTooBig, "the body is over its limit"),
+        _ => Problem::of(ErrorCode::BadFrame, error.body_text()),
+    })?;
+    check_depth(text.as_bytes()).map_err(|error| Problem::of(ErrorCode::BadFrame, error.to_string()))?;
+    Ok(text)
+}
 
 /// Ends a request whose body, or answer, does not come in time. The connection ends: the rest of that body may yet follow.
 pub(crate) async fn answer_in_time(timeout: Duration, request: Request, next: Next) -> Response {

@@ -1,56 +1,82 @@
 //! The HTTP interface (spec/protocol.md, section 8).
 
+mod bearer;
 mod body;
-mod origin;
+mod caller;
+mod context;
+mod health;
+pub(crate) mod metrics;
+mod observe;
+mod openapi;
+pub(crate) mod origin;
 mod page;
+mod presented;
 mod problem;
 mod publish;
 mod query;
+mod rates;
+mod recent;
+mod reload;
 mod rooms;
+mod routes;
+mod schema;
 mod sessions;
 mod stats;
+mod tokens;
 mod ws;
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware;
-use axum::routing::{delete, get, post, put};
+use axum::routing::get;
+use axum::{Extension, Router, middleware};
 use http::StatusCode;
-use moorline::{ErrorCode, Node};
+use moorline::ErrorCode;
 
+use self::caller::Gate;
+use self::health::Pulse;
+use self::metrics::Gauges;
+use self::openapi::Document;
 use self::problem::Problem;
+use crate::app::{App, Mode};
 
-/// All resources.
-pub(crate) fn router(node: &Node, body_max_bytes: usize, request_timeout: Duration) -> Router {
-    Router::new()
-        .route("/v1/publish", post(publish::one))
-        .route("/v1/batch", post(publish::batch))
-        .route("/v1/sessions", get(sessions::list))
-        .route("/v1/sessions/{id}", get(sessions::show).patch(sessions::update).delete(sessions::end))
-        .route("/v1/sessions/{id}/rooms/{room}", put(sessions::join).delete(sessions::leave))
-        .route("/v1/rooms", get(rooms::list))
-        .route("/v1/rooms/{room}", get(rooms::show))
-        .route("/v1/rooms/{room}/messages", get(rooms::messages).delete(rooms::clear))
-        .route("/v1/users/{id}", get(sessions::user))
-        .route("/v1/users/{id}/sessions", delete(sessions::end_all))
-        .route("/v1/stats", get(stats::stats))
-        .route("/ws/stats", get(stats::ws_stats))
-        .route("/ws/status", get(stats::ws_status))
-        .route("/ws", get(ws::own))
-        .route("/ws/{room}", get(ws::room))
-        .route("/livez", get(stats::live))
-        .route("/readyz", get(stats::ready))
-        .merge(page::router())
+/// All resources, and where connections come in.
+pub(crate) fn router(app: &App) -> Router {
+    let (gate, table) = (Arc::new(Gate::new(app)), routes::table());
+    let document = Document::of(&table);
+    let mut router = Router::new().route("/ws", get(ws::own)).route("/ws/{room}", get(ws::room));
+    for resource in table {
+        let (path, methods) = resource.mount(&gate);
+        router = router.route(&path, methods);
+    }
+    if app.mode() == Mode::Development {
+        router = router.merge(page::router());
+    }
+    let router = router
         .fallback(|| async { Problem::of(ErrorCode::NotFound, "there is no such resource") })
         .method_not_allowed_fallback(|| async {
             Problem::of(ErrorCode::NotFound, "this resource has no such method")
                 .with_status(StatusCode::METHOD_NOT_ALLOWED)
-        })
+        });
+    layered(router, app)
+        .layer(Extension(document))
+        .layer(Extension(Arc::new(Gauges::default())))
+        .layer(Extension(Arc::new(Pulse::default())))
+        .with_state(app.clone())
+}
+
+/// What every request passes, the outermost last.
+fn layered(router: Router<App>, app: &App) -> Router<App> {
+    let (body_max_bytes, request_timeout) = (app.body_max_bytes(), app.request_timeout());
+    let bounded = router
         .layer(DefaultBodyLimit::max(body_max_bytes))
         .layer(middleware::from_fn(move |request, next| body::check_announced(body_max_bytes, request, next)))
-        .layer(middleware::from_fn(move |request, next| body::answer_in_time(request_timeout, request, next)))
-        .layer(middleware::from_fn(origin::check))
-        .with_state(node.clone())
+        .layer(middleware::from_fn(move |request, next| {
+            body::answer_in_time(request_timeout, request, next)
+        }));
+    let guarded = match app.mode() {
+        Mode::Development => bounded.layer(middleware::from_fn(origin::check)),
+        Mode::Serving => bounded,
+    };
+    guarded.layer(middleware::from_fn(observe::observe))
 }

@@ -3,32 +3,31 @@
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::StringRejection;
-use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode};
-use moorline::{Answer, ErrorCode, Node, Publish, PublishId, PublishOutcome, Rejection, check_depth};
+use http::{HeaderMap, HeaderName};
+use moorline::{Answer, ErrorCode, Node, Publish, PublishId, PublishOutcome, Rejection};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::body::text;
+use super::caller::Caller;
+use super::openapi::{Conflicting, Invalid};
 use super::problem::Problem;
+use super::schema;
 
 /// How many publishes one batch may have: as many as a room keeps by default.
 const BATCH_MAX: usize = 1_000;
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// Without keys every caller is the same one.
-const SENDER: &str = "development";
-
-/// The body as text, with its limits answered as problems.
-pub(crate) fn text(body: Result<String, StringRejection>) -> Result<String, Problem> {
-    let text = body.map_err(|error| match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::of(ErrorCode::MessageTooBig, "the body is over its limit"),
-        _ => Problem::of(ErrorCode::BadFrame, error.body_text()),
-    })?;
-    check_depth(text.as_bytes()).map_err(|error| Problem::of(ErrorCode::BadFrame, error.to_string()))?;
-    Ok(text)
-}
-
+/// Publishes a message.
+///
+/// With an `id`, or the header `Idempotency-Key` in its place, a repetition is answered as the first was.
+#[utoipa::path(post, path = "/v1/publish", tag = "messages",
+    request_body(content = schema::Publish, content_type = "application/json"),
+    params(("Idempotency-Key" = Option<schema::Id>, Header, description = "In place of `id`; where both stand they are the same")),
+    responses((status = 200, description = "It is kept", body = schema::PublishAnswer), Invalid, Conflicting))]
 pub(crate) async fn one(
     State(node): State<Node>,
+    caller: Caller,
     headers: HeaderMap,
     body: Result<String, StringRejection>,
 ) -> Result<Json<Answer>, Problem> {
@@ -43,12 +42,16 @@ pub(crate) async fn one(
         }
         publish.id = Some(id);
     }
-    Ok(Json(node.publish(publish, SENDER).await?))
+    Ok(Json(node.publish(publish, &caller.name).await?))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<PublishId>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
     let invalid = |why: String| Problem::of(ErrorCode::IdInvalid, format!("the Idempotency-Key {why}"));
+    if values.next().is_some() {
+        return Err(invalid("stands twice".to_owned()));
+    }
     let text = value.to_str().map_err(|_| invalid("is not ASCII".to_owned()))?;
     PublishId::new(text).map(Some).map_err(|error| invalid(error.to_string()))
 }
@@ -61,14 +64,26 @@ struct Batch<'a> {
 }
 
 #[derive(Serialize)]
-struct Results {
+pub(crate) struct Results {
     results: Vec<serde_json::Value>,
 }
 
+/// Publishes several messages, one after the other.
+///
+/// One that fails does not keep the others from being published.
+#[utoipa::path(post, path = "/v1/batch", tag = "messages",
+    request_body(content = schema::Batch, content_type = "application/json"),
+    responses((status = 200, description = "What became of each, in order", body = schema::Results), Invalid))]
 pub(crate) async fn batch(
     State(node): State<Node>,
+    caller: Caller,
+    headers: HeaderMap,
     body: Result<String, StringRejection>,
-) -> Result<Response, Problem> {
+) -> Result<Json<Results>, Problem> {
+    if headers.contains_key(IDEMPOTENCY_KEY) {
+        let why = "a batch takes no Idempotency-Key: give each of its publishes an id";
+        return Err(Problem::of(ErrorCode::IdInvalid, why));
+    }
     let text = text(body)?;
     let batch: Batch<'_> =
         serde_json::from_str(&text).map_err(|error| Problem::of(ErrorCode::BadFrame, error.to_string()))?;
@@ -82,8 +97,8 @@ pub(crate) async fn batch(
         let why = format!("a batch reaches up to {BATCH_MAX} rooms, each session of a list counted");
         return Err(Problem::of(ErrorCode::BadFrame, why));
     }
-    let answers = node.publish_all(publishes, SENDER).await;
-    Ok(Json(Results { results: answers.into_iter().map(outcome).collect() }).into_response())
+    let answers = node.publish_all(publishes, &caller.name).await;
+    Ok(Json(Results { results: answers.into_iter().map(outcome).collect() }))
 }
 
 fn outcome(answer: Result<Answer, Rejection>) -> serde_json::Value {

@@ -17,10 +17,23 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
         let text = parts.uri.query().unwrap_or_default();
         check_encoding(text)?;
-        serde_urlencoded::from_str(text)
-            .map(Self)
-            .map_err(|error| Problem::of(ErrorCode::BadFrame, format!("the query: {error}")))
+        serde_urlencoded::from_str(text).map(Self).map_err(|error| refused(text, &error))
     }
+}
+
+/// Says what is wrong with a query. The reason may name a parameter: it is told where none of the names can be something
+/// else that slipped to its place, a token for instance.
+fn refused(text: &str, why: &serde_urlencoded::de::Error) -> Problem {
+    const NAME_BYTES_MAX: usize = 32;
+    let is_name = |name: &str| {
+        name.len() <= NAME_BYTES_MAX && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase())
+    };
+    let detail = if text.split('&').all(|pair| is_name(pair.split('=').next().unwrap_or_default())) {
+        format!("the query: {why}")
+    } else {
+        "the query has a parameter that this resource does not know".to_owned()
+    };
+    Problem::of(ErrorCode::BadFrame, detail)
 }
 
 /// Path parameters, decoded.

@@ -1,77 +1,159 @@
 //! Where connections come in.
 
-use axum::extract::State;
+use std::net::IpAddr;
+
+use axum::extract::{FromRequestParts, State};
 use axum::response::Response;
+use http::request::Parts;
 use moorline::transport::UpgradeError;
 use moorline::transport::axum::Upgrade;
-use moorline::{Endpoint, ErrorCode, Node, Offset, ResumeToken, RoomName};
+use moorline::{Endpoint, ErrorCode, Identity, Node, Offset, ResumeToken, RoomName, Token};
 use serde::Deserialize;
 
+use super::presented;
 use super::problem::Problem;
 use super::query::{self, Path, Query};
+use crate::app::{App, Mode};
+use crate::proxy;
 
 /// What a client may say in the URL.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Parameters {
+struct Parameters {
     user: Option<String>,
+    token: Option<String>,
     session: Option<String>,
     resume_token: Option<String>,
     last_message_id: Option<u64>,
 }
 
+/// A connection that asks to come in: who it may be, and what it asks for.
+pub(crate) struct Visitor {
+    parameters: Parameters,
+    identity: Option<Identity>,
+    token: Option<Token>,
+    address: IpAddr,
+    mode: Mode,
+}
+
+impl FromRequestParts<App> for Visitor {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let Query(parameters) = Query::<Parameters>::from_request_parts(parts, app).await?;
+        let mode = app.mode();
+        let client = proxy::client(parts, app.proxies());
+        let mut token = presented::presented(parts, parameters.token.as_deref());
+        if let (Mode::Serving, None, Some(name)) = (mode, &token, app.cookie()) {
+            let origin = app.origins().judge(&parts.headers, &client);
+            token = presented::from_cookie(&parts.headers, &name, origin)?;
+        }
+        let identity = identity(mode, parameters.user.as_deref())?;
+        Ok(Self { parameters, identity, token, address: client.address, mode })
+    }
+}
+
+/// Whom development believes the client to be.
+fn identity(mode: Mode, user: Option<&str>) -> Result<Option<Identity>, Problem> {
+    match (mode, user) {
+        (Mode::Serving, Some(_)) => {
+            let why = "the user is whom the token says: `user` is for `moorline dev`";
+            Err(Problem::of(ErrorCode::BadFrame, why))
+        }
+        (_, user) => Ok(user.map(query::user).transpose()?.map(Identity::user)),
+    }
+}
+
 pub(crate) async fn own(
     State(node): State<Node>,
-    Query(parameters): Query<Parameters>,
+    visitor: Visitor,
     upgrade: Upgrade,
 ) -> Result<Response, Problem> {
-    if parameters.last_message_id.is_some() {
-        return Err(Problem::of(
-            ErrorCode::RoomRequired,
-            "last_message_id needs a room in the URL: /ws/{room}",
-        ));
+    if visitor.parameters.last_message_id.is_some() {
+        let why = "last_message_id needs a room in the URL: /ws/{room}";
+        return Err(Problem::of(ErrorCode::RoomRequired, why));
     }
-    accept(&node, None, &parameters, upgrade)
+    accept(&node, None, visitor, upgrade)
 }
 
 pub(crate) async fn room(
     State(node): State<Node>,
     Path(room): Path<String>,
-    Query(parameters): Query<Parameters>,
+    visitor: Visitor,
     upgrade: Upgrade,
 ) -> Result<Response, Problem> {
-    accept(&node, Some(query::room(&room)?), &parameters, upgrade)
+    accept(&node, Some(query::room(&room)?), visitor, upgrade)
 }
 
 fn accept(
     node: &Node,
     room: Option<RoomName>,
-    parameters: &Parameters,
+    visitor: Visitor,
     upgrade: Upgrade,
 ) -> Result<Response, Problem> {
+    let Visitor { parameters, identity, token, address, mode } = visitor;
     let last_message_id = parameters.last_message_id.map(Offset);
     if last_message_id.is_some_and(|offset| offset > Offset::MAX) {
         return Err(Problem::of(ErrorCode::BadFrame, "last_message_id is at most 2^53-1"));
     }
     let endpoint = Endpoint {
         room,
-        user: parameters.user.as_deref().map(query::user).transpose()?,
+        identity,
+        token,
+        address: Some(address),
         session: parameters.session.as_deref().map(query::session).transpose()?,
-        may_choose_session: true,
+        may_choose_session: mode == Mode::Development,
         resume_token: parameters.resume_token.as_deref().map(ResumeToken::presented),
         last_message_id,
         single_room: false,
     };
-    upgrade.accept(node, endpoint).map_err(|error| problem(&error))
+    upgrade.accept(node, endpoint).map_err(problem)
 }
 
 /// Why it is no handshake, with the headers that say how it would be one.
-fn problem(error: &UpgradeError) -> Problem {
+fn problem(error: UpgradeError) -> Problem {
     let code = match error {
+        UpgradeError::Limited(rejection) => return rejection.into(),
         UpgradeError::Draining => ErrorCode::Unavailable,
         UpgradeError::NotUpgradable => ErrorCode::Internal,
-        _ => ErrorCode::BadFrame,
+        UpgradeError::Handshake(_) | UpgradeError::Subprotocol => ErrorCode::BadFrame,
     };
     let response = error.response();
     Problem::of(code, error.to_string()).with_status(error.status()).with_headers(response.headers().clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serving_believes_nobody() {
+        assert!(identity(Mode::Serving, Some("ann")).is_err());
+        assert_eq!(identity(Mode::Serving, None).unwrap(), None);
+        let ann = identity(Mode::Development, Some("ann")).unwrap().and_then(|identity| identity.user);
+        assert_eq!(ann.unwrap().as_str(), "ann");
+        assert_eq!(identity(Mode::Development, None).unwrap(), None);
+    }
+
+    /// What is wrong with a URL is told without what stood in it.
+    #[tokio::test]
+    async fn a_refused_url_does_not_come_back() {
+        for query in [
+            "token=SECRET&token=SECRET",
+            "token=SECRET&more=1",
+            "eyJh.SECRET.x=",
+            "SECRET",
+            "last_message_id=SECRET",
+            "token=SECRET&last_message_id=-1",
+            "token=SECRET%",
+            "token=SECRET%ff",
+        ] {
+            let request = http::Request::builder().uri(format!("/ws?{query}")).body(()).unwrap();
+            let (mut parts, ()) = request.into_parts();
+            let Err(problem) = Query::<Parameters>::from_request_parts(&mut parts, &()).await else {
+                panic!("{query} is no query");
+            };
+            assert!(!format!("{problem:?}").contains("SECRET"), "{problem:?}");
+        }
+    }
 }

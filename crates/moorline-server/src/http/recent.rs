@@ -1,0 +1,51 @@
+//! Answers that are good for a moment, so that however many ask, the work is done once.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex;
+
+/// The last answer. Whoever comes while a new one is being found waits for that one.
+pub(crate) struct Recent<T> {
+    good_for: Duration,
+    last: Mutex<Option<(Instant, T)>>,
+}
+
+impl<T: Clone> Recent<T> {
+    pub(crate) fn new(good_for: Duration) -> Self {
+        Self { good_for, last: Mutex::new(None) }
+    }
+
+    /// The last answer while it is good, else the one that `ask` gives.
+    pub(crate) async fn answer(&self, ask: impl Future<Output = T>) -> T {
+        let mut last = self.last.lock().await;
+        if let Some((_, answer)) = last.as_ref().filter(|(at, _)| at.elapsed() < self.good_for) {
+            return answer.clone();
+        }
+        let answer = ask.await;
+        *last = Some((Instant::now(), answer.clone()));
+        answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    async fn asked_by_two(good_for: Duration) -> (usize, usize) {
+        let (recent, asked) = (Recent::new(good_for), AtomicUsize::new(0));
+        let ask = || async {
+            tokio::task::yield_now().await;
+            asked.fetch_add(1, Ordering::Relaxed)
+        };
+        tokio::join!(recent.answer(ask()), recent.answer(ask()))
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_given_to_all_who_ask_while_it_is_good() {
+        assert_eq!(asked_by_two(Duration::MAX).await, (0, 0));
+        assert_eq!(asked_by_two(Duration::ZERO).await, (0, 1));
+    }
+}
