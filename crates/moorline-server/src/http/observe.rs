@@ -54,7 +54,8 @@ fn key(extensions: &Extensions) -> Option<&str> {
 
 fn log(told: &Told<'_>) {
     let Told { method, route, request_id, trace_id, key, .. } = *told;
-    let (status, ms) = (told.status.as_u16(), told.took.as_secs_f64() * 1e3);
+    let (status, micros) = (told.status.as_u16(), u32::try_from(told.took.as_micros()).unwrap_or(u32::MAX));
+    let ms = f64::from(micros) / 1e3;
     if QUIET.contains(&route) {
         tracing::debug!(method, route, status, ms, request_id, trace_id, key, "request");
     } else {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::response::{IntoResponse, Response};
 use http::header;
+use moorline::ErrorCode;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{IntoResponses, PartialSchema as _, ToSchema as _};
@@ -122,6 +123,9 @@ fn document(resources: &[Resource]) -> String {
 fn complete(mut operation: Value, scope: Option<Scope>) -> Value {
     operation["security"] =
         scope.map_or_else(|| json!([]), |scope| json!([{ SCHEME: [caller::word(scope)] }]));
+    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+        never_null(&mut parameter["schema"]);
+    }
     let with_a_key = WITH_A_KEY.iter().filter(|_| scope.is_some());
     for (name, status, _) in ANYWHERE.iter().chain(with_a_key) {
         let answer = &mut operation["responses"][status.to_string()];
@@ -130,6 +134,14 @@ fn complete(mut operation: Value, scope: Option<Scope>) -> Value {
         }
     }
     operation
+}
+
+/// A parameter may be left out; null is nothing that stands in a URL or a header.
+fn never_null(schema: &mut Value) {
+    let other = schema["oneOf"].as_array().and_then(|kinds| kinds.iter().find(|kind| kind["type"] != "null"));
+    if let Some(other) = other.cloned() {
+        *schema = other;
+    }
 }
 
 fn responses() -> Map<String, Value> {
@@ -161,12 +173,16 @@ fn schemas(resources: &[Resource]) -> Map<String, Value> {
     ProblemBody::schemas(&mut found);
     found.push(("Problem".to_owned(), ProblemBody::schema()));
     found.extend(resources.iter().flat_map(|resource| resource.routes.0.iter().cloned()));
-    let derived: BTreeMap<String, Value> = found
+    let mut all: BTreeMap<String, Value> = found
         .into_iter()
         .map(|(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default()))
         .chain(schema::written().into_iter().map(|(name, schema)| (name.to_owned(), schema)))
         .collect();
-    derived.into_iter().collect()
+    let codes: Vec<&str> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+    if let Some(problem) = all.get_mut("Problem") {
+        problem["properties"]["code"]["enum"] = json!(codes);
+    }
+    all.into_iter().collect()
 }
 
 #[cfg(test)]

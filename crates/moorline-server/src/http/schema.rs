@@ -53,20 +53,7 @@ written! {
         "properties": { "type": { "type": "string" }, "room": { "type": "string" },
             "message_id": { "type": "integer", "minimum": 1 }, "timestamp": { "type": "string", "format": "date-time" } },
         "description": "A message as it is delivered" });
-    Publish = json!({ "type": "object", "required": ["to", "message"], "additionalProperties": false,
-        "properties": {
-            "to": reference("Target"),
-            "message": reference("Message"),
-            "except": reference("Except"),
-            "id": { "anyOf": [reference("Id"), { "type": "null" }],
-                "description": "Makes the publish idempotent for 5 minutes within the caller and the room" },
-            "ephemeral": { "type": "boolean",
-                "description": "To who is connected and up to date, never stored; takes neither `id` nor `durability`" },
-            "durability": { "enum": ["memory", "disk", "broker", null],
-                "description": "What the answer waits for; by default the strongest that the node has" },
-        },
-        "if": { "required": ["ephemeral"], "properties": { "ephemeral": { "const": true } } },
-        "then": { "properties": { "id": { "type": "null" }, "durability": { "type": "null" } } },
+    Publish = json!({ "oneOf": [reference("KeptPublish"), reference("EphemeralPublish")],
         "description": "A message and whom it is for" });
     Batch = json!({ "type": "object", "required": ["publishes"], "additionalProperties": false,
         "properties": { "publishes": { "type": "array", "maxItems": 1000,
@@ -129,8 +116,32 @@ written! {
 }
 
 /// What those are made of.
-fn parts() -> [(&'static str, Value); 6] {
+fn parts() -> [(&'static str, Value); 8] {
     [
+        (
+            "KeptPublish",
+            publish(
+                &["to", "message"],
+                json!({
+                    "id": { "anyOf": [reference("Id"), { "type": "null" }],
+                        "description": "Makes the publish idempotent for 5 minutes within the caller and the room" },
+                    "ephemeral": { "const": false },
+                    "durability": { "enum": ["memory", "disk", "broker", null],
+                        "description": "What the answer waits for; by default the strongest that the node has" },
+                }),
+            ),
+        ),
+        (
+            "EphemeralPublish",
+            publish(
+                &["to", "message", "ephemeral"],
+                json!({
+                    "id": { "type": "null" },
+                    "ephemeral": { "const": true, "description": "To who is connected and up to date, never stored" },
+                    "durability": { "type": "null" },
+                }),
+            ),
+        ),
         (
             "Message",
             json!({ "type": "object", "required": ["type"], "maxProperties": 256,
@@ -203,6 +214,14 @@ fn reference(name: &str) -> Value {
 
 fn only(key: &str, schema: &Value) -> Value {
     json!({ "type": "object", "required": [key], "additionalProperties": false, "properties": { key: schema } })
+}
+
+/// What every publish has, and what this kind has besides.
+fn publish(required: &[&str], mut properties: Value) -> Value {
+    for (name, schema) in [("to", "Target"), ("message", "Message"), ("except", "Except")] {
+        properties[name] = reference(schema);
+    }
+    closed(required, properties)
 }
 
 /// An object without other fields than these.
