@@ -47,7 +47,7 @@ impl App {
             mode: if std::env::var_os("STUB_SERVING").is_some() { Mode::Serving } else { Mode::Development },
             verifier: std::env::var_os("STUB_SERVING").map(|_| Arc::new(Verifier)),
             keys: Arc::new(ApiKeys),
-            origins: Arc::new(Origins::default()),
+            origins: Arc::new(Origins),
             metrics,
             body_max_bytes: settings.body_max_bytes,
             request_timeout: settings.request_timeout,

@@ -7,7 +7,8 @@ use axum::extract::rejection::StringRejection;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use moorline::{ErrorCode, check_depth};
+use moorline::{ErrorCode, Rejection, check_depth};
+use serde::Deserialize;
 
 use super::problem::Problem;
 
@@ -19,6 +20,20 @@ pub(crate) fn text(body: Result<String, StringRejection>) -> Result<String, Prob
     })?;
     check_depth(text.as_bytes()).map_err(|error| Problem::of(ErrorCode::BadFrame, error.to_string()))?;
     Ok(text)
+}
+
+/// The body's fields. A list of their values in order is none: it would be read as if it had names.
+pub(crate) fn fields<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Problem> {
+    check_object(text)?;
+    serde_json::from_str(text).map_err(|error| Problem::of(ErrorCode::BadFrame, error.to_string()))
+}
+
+/// Refuses what is no JSON object.
+pub(crate) fn check_object(text: &str) -> Result<(), Rejection> {
+    if text.trim_ascii_start().starts_with('{') {
+        return Ok(());
+    }
+    Err(Rejection::new(ErrorCode::BadFrame, "this is no JSON object"))
 }
 
 /// Ends a request whose body, or answer, does not come in time. The connection ends: the rest of that body may yet follow.

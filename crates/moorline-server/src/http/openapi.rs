@@ -123,7 +123,8 @@ fn document(resources: &[Resource]) -> String {
 fn complete(mut operation: Value, scope: Option<Scope>) -> Value {
     operation["security"] =
         scope.map_or_else(|| json!([]), |scope| json!([{ SCHEME: [caller::word(scope)] }]));
-    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
         never_null(&mut parameter["schema"]);
     }
     let with_a_key = WITH_A_KEY.iter().filter(|_| scope.is_some());
@@ -176,7 +177,7 @@ fn schemas(resources: &[Resource]) -> Map<String, Value> {
     let mut all: BTreeMap<String, Value> = found
         .into_iter()
         .map(|(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default()))
-        .chain(schema::written().into_iter().map(|(name, schema)| (name.to_owned(), schema)))
+        .chain(schema::written())
         .collect();
     let codes: Vec<&str> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
     if let Some(problem) = all.get_mut("Problem") {

@@ -8,7 +8,7 @@ use moorline::{Answer, ErrorCode, Node, Publish, PublishId, PublishOutcome, Reje
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::body::text;
+use super::body::{self, text};
 use super::caller::Caller;
 use super::openapi::{Conflicting, Invalid};
 use super::problem::Problem;
@@ -31,7 +31,7 @@ pub(crate) async fn one(
     headers: HeaderMap,
     body: Result<String, StringRejection>,
 ) -> Result<Json<Answer>, Problem> {
-    let mut publish = Publish::parse(&text(body)?)?;
+    let mut publish = parse(&text(body)?)?;
     if let Some(id) = idempotency_key(&headers)? {
         if publish.id.as_ref().is_some_and(|other| *other != id) {
             return Err(Problem::of(ErrorCode::IdInvalid, "Idempotency-Key and id differ"));
@@ -43,6 +43,11 @@ pub(crate) async fn one(
         publish.id = Some(id);
     }
     Ok(Json(node.publish(publish, &caller.name).await?))
+}
+
+fn parse(text: &str) -> Result<Publish, Rejection> {
+    body::check_object(text)?;
+    Publish::parse(text)
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<PublishId>, Problem> {
@@ -85,13 +90,12 @@ pub(crate) async fn batch(
         return Err(Problem::of(ErrorCode::IdInvalid, why));
     }
     let text = text(body)?;
-    let batch: Batch<'_> =
-        serde_json::from_str(&text).map_err(|error| Problem::of(ErrorCode::BadFrame, error.to_string()))?;
+    let batch: Batch<'_> = body::fields(&text)?;
     if batch.publishes.len() > BATCH_MAX {
         return Err(Problem::of(ErrorCode::BadFrame, format!("a batch has up to {BATCH_MAX} publishes")));
     }
     let publishes: Vec<Result<Publish, Rejection>> =
-        batch.publishes.iter().map(|raw| Publish::parse(raw.get())).collect();
+        batch.publishes.iter().map(|raw| parse(raw.get())).collect();
     let rooms: usize = publishes.iter().flatten().map(|publish| publish.to.rooms()).sum();
     if rooms > BATCH_MAX {
         let why = format!("a batch reaches up to {BATCH_MAX} rooms, each session of a list counted");

@@ -34,6 +34,7 @@ impl Resource {
 }
 
 /// All of them (spec/protocol.md, section 8).
+#[expect(clippy::cognitive_complexity, reason = "one table; the branches are those of `routes!`")]
 pub(crate) fn table() -> Vec<Resource> {
     use Scope::{Manage, Metrics, Publish, Read, Tokens};
     let open = |routes| Resource { scope: None, routes };

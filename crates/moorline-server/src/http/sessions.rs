@@ -4,12 +4,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::StringRejection;
 use http::StatusCode;
-use moorline::{ErrorCode, Node, SessionFilter, SessionView, UserView};
+use moorline::{Node, SessionFilter, SessionView, UserView};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
-use super::body::text;
+use super::body::{self, text};
 use super::openapi::{Conflicting, Invalid, Missing};
 use super::problem::Problem;
 use super::query::{self, Path, Query};
@@ -91,8 +91,7 @@ pub(crate) async fn update(
     body: Result<String, StringRejection>,
 ) -> Result<Json<SessionView>, Problem> {
     let text = text(body)?;
-    let update: Update<'_> =
-        serde_json::from_str(&text).map_err(|error| Problem::of(ErrorCode::BadFrame, error.to_string()))?;
+    let update: Update<'_> = body::fields(&text)?;
     let patch = update.metadata.get().to_owned();
     Ok(Json(node.update_metadata(&query::session(&id)?, patch).await?))
 }

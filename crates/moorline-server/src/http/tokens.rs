@@ -10,7 +10,7 @@ use moorline::{ErrorCode, Names, Node, Pattern, Timestamp, TokenId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::body::text;
+use super::body::{self, text};
 use super::openapi::Invalid;
 use super::problem::Problem;
 use super::query::{self, Path};
@@ -70,8 +70,7 @@ pub(crate) async fn issue(
     State(app): State<App>,
     body: Result<String, StringRejection>,
 ) -> Result<Json<IssuedToken>, Problem> {
-    let order: TokenOrder = serde_json::from_str(&text(body)?)
-        .map_err(|error| Problem::of(ErrorCode::BadFrame, error.to_string()))?;
+    let order: TokenOrder = body::fields(&text(body)?)?;
     let request = TokenRequest {
         user: query::user(&order.user)?,
         join: order.join.map(|list| patterns("join", &list)).transpose()?,
