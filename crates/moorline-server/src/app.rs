@@ -76,8 +76,8 @@ impl App {
         std::env::var("STUB_SERVING").ok()
     }
     pub(crate) fn key_requests(&self) -> Option<Rate> {
-        let five = std::num::NonZeroU32::new(50)?;
-        Some(Rate { per_s: five, burst: five })
+        let rate = std::env::var("STUB_RATE").ok()?.parse().ok()?;
+        Some(Rate { per_s: rate, burst: rate })
     }
     pub(crate) fn lifetime_max(&self) -> Duration {
         Duration::from_secs(24 * 3600)

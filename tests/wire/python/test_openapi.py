@@ -14,6 +14,7 @@ from server import REPO, Server
 DOCUMENT = json.loads((REPO / "spec" / "openapi.json").read_text())
 # What makes a token is refused where no tokens are checked.
 NOT_IN_DEVELOPMENT = {"/v1/tokens"}
+SESSION, USER, ROOM = "s1", "ann", "lobby"
 NAME_BYTES_MAX = {"room": 255}
 ID_BYTES_MAX = 128
 
@@ -22,10 +23,20 @@ def development():
     """The document without what development does not ask for."""
     document = json.loads(json.dumps(DOCUMENT))
     document["paths"] = {path: item for path, item in document["paths"].items() if path not in NOT_IN_DEVELOPMENT}
-    for item in document["paths"].values():
-        for operation in item.values():
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
             operation["security"] = []
+            if method != "delete":
+                add_examples(path, operation.get("parameters", []))
     return document
+
+
+def add_examples(path, parameters):
+    """What there is, for requests that end none of it."""
+    exists = {"room": ROOM, "id": USER if path.startswith("/v1/users") else SESSION}
+    for parameter in parameters:
+        if parameter["in"] == "path":
+            parameter["example"] = exists[parameter["name"]]
 
 
 schema = schemathesis.openapi.from_dict(development())
@@ -35,8 +46,8 @@ schema = schemathesis.openapi.from_dict(development())
 def api():
     """A server with a session in it, so that lists and totals have something to show."""
     server, connector = Server(), Connector()
-    connector(server, "/ws/lobby", user="ann")
-    server.to_room("lobby", 3)
+    connector(server, ROOM, user=USER, session=SESSION)
+    server.to_room(ROOM, 3)
     yield f"http://127.0.0.1:{server.port}"
     connector.close()
     server.stop()

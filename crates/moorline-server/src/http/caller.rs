@@ -14,7 +14,7 @@ use super::bearer::bearer;
 use super::problem::Problem;
 use super::rates::KeyRates;
 use crate::app::{App, Mode};
-use crate::keys::{ApiKey, Scope};
+use crate::keys::{ApiKey, ApiKeys, Scope};
 
 /// The caller without keys: every one is the same.
 const DEVELOPMENT: &str = "development";
@@ -37,7 +37,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 /// What stands before the resources that want a scope.
 pub(crate) struct Gate {
     app: App,
-    rates: KeyRates,
+    rates: KeyRates<ApiKeys>,
 }
 
 impl Gate {
