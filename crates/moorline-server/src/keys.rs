@@ -13,6 +13,24 @@ pub(crate) enum Scope {
     Metrics,
 }
 
+impl Scope {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Read => "read",
+            Self::Manage => "manage",
+            Self::Tokens => "tokens",
+            Self::Metrics => "metrics",
+        }
+    }
+}
+
+impl ApiKey {
+    pub(crate) fn allows(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope)
+    }
+}
+
 pub(crate) struct ApiKey {
     pub(crate) id: String,
     pub(crate) name: String,

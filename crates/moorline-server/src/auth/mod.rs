@@ -26,6 +26,18 @@ pub(crate) struct SignedToken {
 pub(crate) enum SignError {
     #[error("no key of auth.key can sign: it takes a secret or a private key")]
     NoKey,
+    #[allow(dead_code)]
+    #[error("a token lives 1000 to {0} ms (auth.lifetime_max_ms)")]
+    Ttl(u128),
+    #[allow(dead_code)]
+    #[error("a grant has too many patterns")]
+    TooManyPatterns,
+    #[allow(dead_code)]
+    #[error("the token would be too long: grant less")]
+    TooLong,
+    #[allow(dead_code)]
+    #[error("signing has failed")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Verifier {

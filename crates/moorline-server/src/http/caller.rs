@@ -56,10 +56,10 @@ impl Gate {
 
     fn admit(&self, key: &ApiKey, scope: Scope) -> Result<(), Problem> {
         self.rates.count(self.app.key_requests(), &self.app.keys(), &key.id)?;
-        if key.scopes.contains(&scope) {
+        if key.allows(scope) {
             return Ok(());
         }
-        let why = format!("the API key lacks the scope {}", word(scope));
+        let why = format!("the API key lacks the scope {}", scope.as_str());
         Err(Problem::of(ErrorCode::Forbidden, why))
     }
 }
@@ -86,17 +86,6 @@ pub(crate) async fn check(
     };
     response.extensions_mut().insert(caller);
     response
-}
-
-/// The scope's word, as `moorline keys create` knows it.
-pub(crate) const fn word(scope: Scope) -> &'static str {
-    match scope {
-        Scope::Publish => "publish",
-        Scope::Read => "read",
-        Scope::Manage => "manage",
-        Scope::Tokens => "tokens",
-        Scope::Metrics => "metrics",
-    }
 }
 
 fn not_authenticated(why: String) -> Problem {

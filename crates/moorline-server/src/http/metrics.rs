@@ -1,6 +1,7 @@
 //! Metrics: what there is, and `/metrics`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use ::metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
@@ -83,10 +84,28 @@ pub(crate) fn describe() {
     }
 }
 
-pub(crate) fn count_request(method: &'static str, route: &str, status: StatusCode, took: Duration) {
-    let status = status.as_str().to_owned();
-    counter!(REQUESTS, "method" => method, "route" => route.to_owned(), "status" => status).increment(1);
-    histogram!(REQUEST_SECONDS, "route" => route.to_owned()).record(took.as_secs_f64());
+/// Counts requests. Their times wait in memory until they are put into their buckets: whenever somebody asks for the
+/// metrics, and after so many requests, since nobody may ever ask.
+pub(crate) struct Requests {
+    handle: PrometheusHandle,
+    waiting: AtomicU32,
+}
+
+impl Requests {
+    const WAITING_MAX: u32 = 4_096;
+
+    pub(crate) fn new(handle: &PrometheusHandle) -> Self {
+        Self { handle: handle.clone(), waiting: AtomicU32::new(0) }
+    }
+
+    pub(crate) fn count(&self, method: &'static str, route: &str, status: StatusCode, took: Duration) {
+        let status = status.as_str().to_owned();
+        counter!(REQUESTS, "method" => method, "route" => route.to_owned(), "status" => status).increment(1);
+        histogram!(REQUEST_SECONDS, "route" => route.to_owned()).record(took.as_secs_f64());
+        if self.waiting.fetch_add(1, Ordering::Relaxed) % Self::WAITING_MAX == Self::WAITING_MAX - 1 {
+            self.handle.run_upkeep();
+        }
+    }
 }
 
 /// When the gauges were last counted.
@@ -128,6 +147,16 @@ pub(crate) async fn scrape(State(app): State<App>, Extension(gauges): Extension<
     ([(header::CONTENT_TYPE, TEXT_FORMAT)], handle.render()).into_response()
 }
 
+/// A recorder as `install` makes it, for tests.
+#[cfg(test)]
+pub(crate) fn recorder() -> metrics_exporter_prometheus::PrometheusRecorder {
+    let builder =
+        PrometheusBuilder::new().set_buckets_for_metric(Matcher::Full(REQUEST_SECONDS.to_owned()), &BUCKETS);
+    builder
+        .map(PrometheusBuilder::build_recorder)
+        .unwrap_or_else(|_| PrometheusBuilder::new().build_recorder())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,14 +179,12 @@ mod tests {
 
     #[test]
     fn each_is_described_and_rendered() {
-        let recorder = PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Full(REQUEST_SECONDS.to_owned()), &BUCKETS)
-            .unwrap()
-            .build_recorder();
+        let recorder = recorder();
         let handle = recorder.handle();
         ::metrics::with_local_recorder(&recorder, || {
             describe();
-            count_request("GET", "/v1/stats", StatusCode::OK, Duration::from_millis(2));
+            let requests = Requests::new(&handle);
+            requests.count("GET", "/v1/stats", StatusCode::OK, Duration::from_millis(2));
         });
         let text = handle.render();
         for line in [

@@ -35,7 +35,7 @@ use moorline::ErrorCode;
 
 use self::caller::Gate;
 use self::health::Pulse;
-use self::metrics::Gauges;
+use self::metrics::{Gauges, Requests};
 use self::openapi::Document;
 use self::problem::Problem;
 use crate::app::{App, Mode};
@@ -78,5 +78,6 @@ fn layered(router: Router<App>, app: &App) -> Router<App> {
         Mode::Development => bounded.layer(middleware::from_fn(origin::check)),
         Mode::Serving => bounded,
     };
-    guarded.layer(middleware::from_fn(observe::observe))
+    let requests = Arc::new(Requests::new(app.metrics()));
+    guarded.layer(middleware::from_fn_with_state(requests, observe::observe))
 }

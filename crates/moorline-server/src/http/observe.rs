@@ -1,15 +1,17 @@
 //! What is told of each request: its id in the answer, one line in the log, and its share of the metrics. Neither the
 //! path nor the query is told: both may hold what is nobody's business.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::{Extensions, Method, StatusCode};
 
 use super::caller::Caller;
-use super::{context, metrics};
+use super::context;
+use super::metrics::Requests;
 
 /// What others ask for every few seconds: its lines would hide those of the rest.
 const QUIET: [&str; 3] = ["/livez", "/readyz", "/metrics"];
@@ -26,7 +28,7 @@ struct Told<'a> {
 }
 
 /// Follows a request from its head to the head of its answer.
-pub(crate) async fn observe(request: Request, next: Next) -> Response {
+pub(crate) async fn observe(State(requests): State<Arc<Requests>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = context::request_id(request.headers());
     let trace_id = context::trace_id(request.headers()).map(str::to_owned);
@@ -42,7 +44,7 @@ pub(crate) async fn observe(request: Request, next: Next) -> Response {
         trace_id: trace_id.as_deref(),
         key: key(response.extensions()),
     };
-    metrics::count_request(told.method, told.route, told.status, told.took);
+    requests.count(told.method, told.route, told.status, told.took);
     log(&told);
     response.headers_mut().insert(context::REQUEST_ID, id);
     response
@@ -67,4 +69,85 @@ fn log(told: &Told<'_>) {
 fn method(method: &Method) -> &'static str {
     const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"];
     KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Mutex;
+
+    use axum::body::Body;
+    use axum::routing::get;
+    use axum::{Router, middleware};
+    use hyper::service::Service as _;
+    use hyper_util::service::TowerToHyperService;
+
+    use super::*;
+    use crate::http::metrics;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What a request is answered with, what the log says of it, and the metrics after it.
+    fn told(request: http::request::Builder) -> (Response, String, String) {
+        let recorder = metrics::recorder();
+        let (handle, lines) = (recorder.handle(), Lines::default());
+        let requests = Arc::new(Requests::new(&handle));
+        let router = Router::new()
+            .route("/rooms/{room}", get(|| async { "" }))
+            .layer(middleware::from_fn_with_state(requests, observe));
+        let writer = lines.clone();
+        let log = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let answered = TowerToHyperService::new(router).call(request.body(Body::empty()).unwrap());
+        let response = ::metrics::with_local_recorder(&recorder, || {
+            tracing::subscriber::with_default(log, || runtime.block_on(answered).unwrap())
+        });
+        let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        (response, lines, handle.render())
+    }
+
+    #[test]
+    fn a_request_is_told_by_its_route() {
+        let request = http::Request::get("/rooms/lobby")
+            .header("x-request-id", "r1")
+            .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        let (response, line, metrics) = told(request);
+        assert_eq!(response.headers()["x-request-id"], "r1");
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let fields = &line["fields"];
+        assert_eq!(fields["route"], "/rooms/{room}");
+        assert_eq!((&fields["method"], &fields["status"]), (&"GET".into(), &200.into()));
+        assert_eq!(
+            (&fields["request_id"], &fields["trace_id"]),
+            (&"r1".into(), &"4bf92f3577b34da6a3ce929d0e0e4736".into())
+        );
+        assert!(metrics.contains("{method=\"GET\",route=\"/rooms/{room}\",status=\"200\"} 1"), "{metrics}");
+    }
+
+    #[test]
+    fn nothing_of_the_path_the_query_or_the_headers_is_told() {
+        for uri in ["/rooms/SECRET?token=SECRET", "/SECRET", "/rooms/x?SECRET"] {
+            let request = http::Request::builder()
+                .method("SECRET")
+                .uri(uri)
+                .header("authorization", "Bearer SECRET")
+                .header("cookie", "auth=SECRET")
+                .header("sec-websocket-protocol", "moorline.token.SECRET");
+            let (_, line, metrics) = told(request);
+            assert!(!line.is_empty() && !line.contains("SECRET"), "{line}");
+            assert!(!metrics.contains("SECRET"), "{metrics}");
+        }
+    }
 }

@@ -11,7 +11,6 @@ use serde_json::{Map, Value, json};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{IntoResponses, PartialSchema as _, ToSchema as _};
 
-use super::caller;
 use super::problem::ProblemBody;
 use super::routes::Resource;
 use super::schema;
@@ -121,8 +120,7 @@ fn document(resources: &[Resource]) -> String {
 
 /// An operation with what its scope means, and with what every resource may answer.
 fn complete(mut operation: Value, scope: Option<Scope>) -> Value {
-    operation["security"] =
-        scope.map_or_else(|| json!([]), |scope| json!([{ SCHEME: [caller::word(scope)] }]));
+    operation["security"] = scope.map_or_else(|| json!([]), |scope| json!([{ SCHEME: [scope.as_str()] }]));
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
     for parameter in parameters.into_iter().flatten() {
         never_null(&mut parameter["schema"]);

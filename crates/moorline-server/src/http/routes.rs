@@ -99,7 +99,7 @@ mod tests {
             let paths = serde_json::to_value(&resource.routes.1).unwrap();
             let (path, item) = paths.as_object().unwrap().iter().next().unwrap();
             let method = item.as_object().unwrap().keys().next().unwrap().to_uppercase();
-            let scope = resource.scope.map_or("–", caller::word);
+            let scope = resource.scope.map_or("–", Scope::as_str);
             (format!("{method} {path}"), scope.to_owned())
         })
     }

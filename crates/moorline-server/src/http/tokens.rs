@@ -92,6 +92,11 @@ pub(crate) async fn issue(
 fn unsigned(error: &SignError) -> Problem {
     let code = match error {
         SignError::NoKey => ErrorCode::NoAuthenticator,
+        SignError::Ttl(_) | SignError::TooManyPatterns | SignError::TooLong => ErrorCode::BadFrame,
+        SignError::Failed(cause) => {
+            tracing::error!(%cause, "a token could not be signed");
+            ErrorCode::Internal
+        }
     };
     Problem::of(code, error.to_string())
 }
