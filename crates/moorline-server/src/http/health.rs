@@ -22,7 +22,7 @@ pub(crate) struct Pulse(Recent<bool>);
 
 impl Default for Pulse {
     fn default() -> Self {
-        Self(Recent::new(GOOD_FOR))
+        Self(Recent::new(|_| GOOD_FOR))
     }
 }
 

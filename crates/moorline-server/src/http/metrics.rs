@@ -20,8 +20,10 @@ const REQUEST_SECONDS: &str = "moorline_http_request_seconds";
 /// From what a look-up takes to what a body may take, in seconds.
 const BUCKETS: [f64; 11] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0];
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// For how long the gauges are good: to count anew looks at every room and user.
-const GAUGES_GOOD_FOR: Duration = Duration::from_secs(1);
+/// To count the gauges anew looks at every room and user: they are good for so many times as long as that took, so that
+/// whoever asks all the time keeps the node busy for a tenth of it.
+const GOOD_FOR_TIMES: u32 = 10;
+const GOOD_FOR_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -113,7 +115,7 @@ pub(crate) struct Gauges(Recent<()>);
 
 impl Default for Gauges {
     fn default() -> Self {
-        Self(Recent::new(GAUGES_GOOD_FOR))
+        Self(Recent::new(|took| (took * GOOD_FOR_TIMES).min(GOOD_FOR_MAX)))
     }
 }
 

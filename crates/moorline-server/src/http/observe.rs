@@ -8,6 +8,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::{Extensions, Method, StatusCode};
+use moorline::ErrorCode;
 
 use super::caller::Caller;
 use super::context;
@@ -25,6 +26,8 @@ struct Told<'a> {
     request_id: &'a str,
     trace_id: Option<&'a str>,
     key: Option<&'a str>,
+    /// Why it was refused.
+    code: Option<&'static str>,
 }
 
 /// Follows a request from its head to the head of its answer.
@@ -43,6 +46,7 @@ pub(crate) async fn observe(State(requests): State<Arc<Requests>>, request: Requ
         request_id: id.to_str().unwrap_or_default(),
         trace_id: trace_id.as_deref(),
         key: key(response.extensions()),
+        code: response.extensions().get::<ErrorCode>().map(|code| code.as_str()),
     };
     requests.count(told.method, told.route, told.status, told.took);
     log(&told);
@@ -55,13 +59,13 @@ fn key(extensions: &Extensions) -> Option<&str> {
 }
 
 fn log(told: &Told<'_>) {
-    let Told { method, route, request_id, trace_id, key, .. } = *told;
+    let Told { method, route, request_id, trace_id, key, code, .. } = *told;
     let (status, micros) = (told.status.as_u16(), u32::try_from(told.took.as_micros()).unwrap_or(u32::MAX));
     let ms = f64::from(micros) / 1e3;
     if QUIET.contains(&route) {
-        tracing::debug!(method, route, status, ms, request_id, trace_id, key, "request");
+        tracing::debug!(method, route, status, ms, request_id, trace_id, key, code, "request");
     } else {
-        tracing::info!(method, route, status, ms, request_id, trace_id, key, "request");
+        tracing::info!(method, route, status, ms, request_id, trace_id, key, code, "request");
     }
 }
 

@@ -69,7 +69,8 @@ impl From<Rejection> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (code, retry_in_ms) = (self.rejection.code.as_str(), self.retry_in_ms());
+        let (error, retry_in_ms) = (self.rejection.code, self.retry_in_ms());
+        let code = error.as_str();
         let body = ProblemBody {
             r#type: format!("urn:moorline:error:{code}"),
             title: code.replace('_', " "),
@@ -85,6 +86,8 @@ impl IntoResponse for Problem {
         if let Some(retry_in_ms) = retry_in_ms {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_in_ms.div_ceil(1_000)));
         }
+        // For the log line of the request.
+        response.extensions_mut().insert(error);
         response
     }
 }
