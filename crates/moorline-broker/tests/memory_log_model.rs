@@ -26,6 +26,7 @@ const IDS: usize = 6;
 
 fn rules() -> RetentionRules {
     RetentionRules {
+        prefixes: Vec::new(),
         room: Retention { records: 6, bytes: 1_200, age: Duration::from_millis(100) },
         own: Retention { records: 3, bytes: 900, age: Duration::from_millis(40) },
         total_bytes: 2_400,

@@ -80,7 +80,7 @@ impl Node {
     /// Names the setting that cannot be, or what is missing.
     pub fn in_memory_observed(config: Config, observer: Option<Observer>) -> Result<Self, StartError> {
         tokio::runtime::Handle::try_current()?;
-        let log = MemoryLog::new(Epoch(random_epoch()?), config.retention);
+        let log = MemoryLog::new(Epoch(random_epoch()?), config.retention.clone());
         let broker = Arc::new(LocalBroker::new(log, timestamp, Durability::Memory));
         let node = Self::start(config, Arc::clone(&broker) as _, Arc::new(MemorySessions::new()), observer)?;
         let stopped = node.0.stopped.clone();
