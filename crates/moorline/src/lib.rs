@@ -51,4 +51,4 @@ pub use moorline_proto::shard::{Event, Liveness, RoomView, SessionFilter, Sessio
 pub use moorline_proto::time::Timestamp;
 pub use moorline_proto::token::ResumeToken;
 pub use moorline_proto::users::UserLimits;
-pub use node::{Node, Observer, StartError};
+pub use node::{Hooks, Node, Observer, StartError};

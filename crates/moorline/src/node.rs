@@ -28,6 +28,15 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 /// Told of every event, from the shard's own task: it must not block. Panics in it are the application's to avoid.
 pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 
+/// Stub.
+#[derive(Clone, Default)]
+#[allow(missing_docs, missing_debug_implementations)]
+pub struct Hooks {
+    pub observer: Option<Observer>,
+    pub authenticator: Option<Arc<dyn crate::Authenticator>>,
+    pub authorizer: Option<Arc<dyn crate::Authorizer>>,
+}
+
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -73,6 +82,17 @@ impl Node {
     pub fn in_memory(config: Config) -> Result<Self, StartError> {
         Self::in_memory_observed(config, None)
     }
+
+    /// Stub.
+    ///
+    /// # Errors
+    /// Stub.
+    pub fn in_memory_with(config: Config, hooks: Hooks) -> Result<Self, StartError> {
+        Self::in_memory_observed(config, hooks.observer)
+    }
+
+    /// Stub.
+    pub fn set_limits(&self, _limits: crate::Limits, _users: crate::UserLimits) {}
 
     /// The same, with someone who is told of every event: connects, disconnects, and peers that were declared dead.
     ///
