@@ -85,3 +85,67 @@ pub(crate) fn on_hangup(app: App) -> std::io::Result<impl Future<Output = ()>> {
 pub(crate) fn on_hangup(_app: App) -> std::io::Result<impl Future<Output = ()>> {
     Ok(std::future::pending())
 }
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+    use crate::app::Mode;
+    use crate::assemble;
+    use crate::settings::Sources;
+    use crate::settings::tests::Folder;
+
+    fn app(file: std::path::PathBuf) -> App {
+        let sources = Sources { mode: Mode::Development, file: Some(file), listen: None };
+        let loaded = sources.load().unwrap();
+        let files = Files::load(&loaded.settings, sources.mode).unwrap();
+        let node = assemble::node(loaded.settings.node.clone(), None).unwrap();
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        App::new(node, sources, loaded, files, metrics).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_changed_counts_and_is_told_once() {
+        let folder = Folder::new();
+        let app = app(folder.file("moorline.toml", ""));
+        assert!(app.key_requests().is_none());
+        assert_eq!(app.reload().await.unwrap(), Reloaded::default());
+        folder.file("moorline.toml", "[limits]\nkey_requests_per_s = 7\n[session]\nrooms_max = 3");
+        let change = app.reload().await.unwrap();
+        assert_eq!(change.reloaded, ["limits.key_requests_per_s"]);
+        assert_eq!(change.needs_restart, ["session.rooms_max"]);
+        assert_eq!(app.key_requests().unwrap().per_s.get(), 7);
+        // What waits for a restart is told each time; what was taken over is not.
+        let change = app.reload().await.unwrap();
+        assert_eq!((change.reloaded.len(), change.needs_restart.len()), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_changes_nothing() {
+        let folder = Folder::new();
+        let app = app(folder.file("moorline.toml", "[limits]\nkey_requests_per_s = 7"));
+        for wrong in [
+            "[limits]\nkey_requests_per_s = 8\nkey_requests_burst = 0",
+            "[limits]\nkey_requests_per_s = 8\n[keys]\nfile = \"x\"",
+            "[limits",
+        ] {
+            folder.file("moorline.toml", wrong);
+            app.reload().await.unwrap_err();
+            assert_eq!(app.key_requests().unwrap().per_s.get(), 7, "{wrong}");
+        }
+        std::fs::remove_file(folder.0.join("moorline.toml")).unwrap();
+        assert!(app.reload().await.unwrap_err().to_string().contains("does not exist"));
+    }
+
+    #[tokio::test]
+    async fn many_at_once_take_turns() {
+        let folder = Folder::new();
+        let app = app(folder.file("moorline.toml", ""));
+        folder.file("moorline.toml", "[limits]\nkey_requests_per_s = 7");
+        let all = (0..20).map(|_| app.reload());
+        let changes = futures_util::future::join_all(all).await;
+        let taken = changes.into_iter().filter(|change| !change.as_ref().unwrap().reloaded.is_empty());
+        assert_eq!(taken.count(), 1);
+    }
+}

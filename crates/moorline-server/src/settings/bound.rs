@@ -138,7 +138,7 @@ impl<T: Element> Bound<Vec<T>> for List<T> {
 
     fn check(&self, value: &Vec<T>) -> Result<(), Vec<Fault>> {
         if !(self.0..=self.1).contains(&value.len()) {
-            return Err(Fault::whole(format!("it has {}", value.len())));
+            return Err(Fault::whole(format!("it has {} elements", value.len())));
         }
         let faults: Vec<Fault> = value
             .iter()
@@ -152,14 +152,14 @@ impl<T: Element> Bound<Vec<T>> for List<T> {
 }
 
 /// An element of text with something in it.
-pub(super) fn text(element: &String) -> Result<(), String> {
+pub(super) fn text(element: &str) -> Result<(), String> {
     let good = (1..=256).contains(&element.len()) && !element.chars().any(char::is_control);
-    if good { Ok(()) } else { Err("has 1 to 256 bytes and no control characters".to_owned()) }
+    if good { Ok(()) } else { Err("must have 1 to 256 bytes and no control characters".to_owned()) }
 }
 
 pub(super) fn origin(element: &String) -> Result<(), String> {
     let parsed = crate::http::origin::Origins::parse(std::slice::from_ref(element));
-    parsed.map(|_| ()).map_err(|error| format!("is no origin: {error}"))
+    parsed.map(|_| ()).map_err(|error| format!("cannot be: {error}"))
 }
 
 pub(super) fn network(element: &String) -> Result<(), String> {
@@ -174,7 +174,7 @@ pub(super) fn pattern(element: &String) -> Result<(), String> {
 
 pub(super) fn key(element: &KeyTable) -> Result<(), String> {
     if let Some(id) = &element.id {
-        text(id).map_err(|why| format!("has an id that {why}"))?;
+        text(id).map_err(|why| format!("has an id: it {why}"))?;
     }
     named(&element.file)
 }
@@ -186,7 +186,7 @@ pub(super) fn jwks(element: &JwksTable) -> Result<(), String> {
     match (&element.url, &element.file) {
         (Some(url), None) => fetchable(url),
         (None, Some(file)) => named(file),
-        _ => Err("has a url or a file, one of the two".to_owned()),
+        _ => Err("must have a url or a file, one of the two".to_owned()),
     }
 }
 
@@ -194,7 +194,7 @@ pub(super) fn rule(element: &RuleTable) -> Result<(), String> {
     let prefix = &element.prefix;
     if prefix.is_empty() || prefix.len() > moorline::RoomName::MAX_BYTES || prefix.starts_with('@') {
         let most = moorline::RoomName::MAX_BYTES;
-        return Err(format!("has a prefix of 1 to {most} bytes that does not begin with @"));
+        return Err(format!("must have a prefix of 1 to {most} bytes that does not begin with @"));
     }
     let within = |name, value: Option<u64>, bound: Between| match value {
         Some(value) if bound.check(&value).is_err() => {

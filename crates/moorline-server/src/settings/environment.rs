@@ -4,9 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::layers::{Found, Given, Layers};
-use super::nearest::offer;
+use super::nearest::nearest;
 use super::place::Place;
-use super::raw::NAMES;
+use super::raw::{NAMES, SECTIONS};
 
 /// What stands before every variable. With one underscore it is not ours.
 pub(super) const PREFIX: &str = "MOORLINE__";
@@ -50,10 +50,11 @@ fn ours(variable: &OsStr) -> Option<(String, String)> {
 }
 
 fn unknown(variable_given: &str, name: &str) -> String {
-    let near = super::nearest::nearest(name, NAMES.iter().copied()).map(variable);
-    let near = near.map_or_else(
-        || offer(name, super::raw::SECTIONS.iter().map(|section| section.name)),
-        |near| format!("; did you mean {near}?"),
-    );
-    format!("there is no setting {name} ({variable_given}){near}")
+    let (variable_given, shown) = (variable_given.escape_debug(), name.escape_debug());
+    if SECTIONS.iter().any(|section| section.name == name) {
+        return format!("{shown} ({variable_given}) is a section: a variable has a section and a name");
+    }
+    let near = nearest(name, NAMES.iter().copied()).map(variable);
+    let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+    format!("there is no setting {shown} ({variable_given}){near}")
 }

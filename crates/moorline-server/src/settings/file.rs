@@ -88,6 +88,7 @@ impl FileLayer<'_> {
                 DeValue::Table(_) | DeValue::Array(_) => ("section", offer(section, sections())),
                 _ => ("setting", offer(section, NAMES.iter().copied())),
             };
+            let section = section.escape_debug();
             return self.layers.mistake(format!("there is no {what} {section} ({at}){near}"));
         }
         let DeValue::Table(fields) = value else {
@@ -103,6 +104,7 @@ impl FileLayer<'_> {
         let place = Place::File { name: self.name.to_owned(), line };
         let Some(known) = NAMES.iter().copied().find(|known| *known == name) else {
             let near = offer(name, NAMES.iter().copied());
+            let name = name.escape_debug();
             return self.layers.mistake(format!("there is no setting {name} ({place}){near}"));
         };
         let lines = match value.get_ref() {

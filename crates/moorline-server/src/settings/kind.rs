@@ -43,6 +43,9 @@ pub(super) trait Kind: Clone + PartialEq {
 
     /// Whether it may be repeated in a message: lists hold keys' and key sets' places, which is nobody's business.
     const SPEAKABLE: bool = true;
+
+    /// Whether it is written as tables of its own, `[[section.name]]`.
+    const IS_TABLES: bool = false;
 }
 
 impl Kind for u64 {
@@ -62,7 +65,7 @@ impl Kind for u64 {
 
 impl Kind for String {
     fn read(value: &Value) -> Result<Self, Vec<Fault>> {
-        value.as_str().map(str::to_owned).ok_or_else(|| Fault::whole("it is text, in quotes"))
+        value.as_str().map(str::to_owned).ok_or_else(|| Fault::whole("text, in quotes, is meant"))
     }
 
     fn write(&self) -> Value {
@@ -151,14 +154,18 @@ pub(super) struct RuleTable {
 
 /// What a list has.
 pub(super) trait Element: Clone + PartialEq {
+    const IS_TABLE: bool = true;
+
     fn read(value: &Value) -> Result<Self, String>;
     fn write(&self) -> Value;
     fn rebase(&mut self, _folder: &Path) {}
 }
 
 impl Element for String {
+    const IS_TABLE: bool = false;
+
     fn read(value: &Value) -> Result<Self, String> {
-        value.as_str().map(str::to_owned).ok_or_else(|| "is text, in quotes".to_owned())
+        value.as_str().map(str::to_owned).ok_or_else(|| "must be text, in quotes".to_owned())
     }
 
     fn write(&self) -> Value {
@@ -223,9 +230,10 @@ impl Element for RuleTable {
 
 impl<T: Element> Kind for Vec<T> {
     const SPEAKABLE: bool = false;
+    const IS_TABLES: bool = T::IS_TABLE;
 
     fn read(value: &Value) -> Result<Self, Vec<Fault>> {
-        let elements = value.as_array().ok_or_else(|| Fault::whole("it is a list, in [ ]"))?;
+        let elements = value.as_array().ok_or_else(|| Fault::whole("a list, in [ ], is meant"))?;
         let (mut read, mut faults) = (Self::new(), Vec::new());
         for (index, element) in elements.iter().enumerate() {
             match T::read(element) {
@@ -259,12 +267,13 @@ impl<T: Element> Kind for Vec<T> {
 
 /// A table with no other names than these.
 fn read_table<T: DeserializeOwned>(value: &Value, names: &[&str]) -> Result<T, String> {
-    let table = value.as_table().ok_or("is a table, in { }")?;
+    let table = value.as_table().ok_or("must be a table, in { }")?;
     if let Some(unknown) = table.keys().find(|name| !names.contains(&name.as_str())) {
         let near = offer(unknown, names.iter().copied());
-        return Err(format!("has no {unknown}{near}: it has {}", names.join(", ")));
+        return Err(format!("has no {}{near}: it has {}", unknown.escape_debug(), names.join(", ")));
     }
-    T::deserialize(value.clone()).map_err(|error| error.to_string().trim_end().replace('\n', " "))
+    T::deserialize(value.clone())
+        .map_err(|error| format!("cannot be: {}", error.to_string().trim_end().replace('\n', " ")))
 }
 
 fn table<const N: usize>(entries: [(&str, Option<Value>); N]) -> Value {

@@ -80,16 +80,15 @@ impl Found {
     /// One mistake as a line.
     fn said<T: Kind>(&self, name: &str, fault: &Fault, range: &str) -> String {
         if let Some(index) = fault.element {
-            return format!("{name}[{index}] ({}) {}", self.place_of(index), fault.why);
+            return format!("{name}[{index}] ({}) {}", self.place_of(index), short(&fault.why));
         }
         let given = match &self.given {
             _ if !T::SPEAKABLE => String::new(),
-            Given::Value(value) => format!(" is {value}"),
-            Given::Text(text) => format!(" is {text:?}"),
+            Given::Value(value) => format!(" is {}", short(&value.to_string())),
+            Given::Text(text) => format!(" is {}", short(&format!("{text:?}"))),
         };
-        let colon = if given.is_empty() { "" } else { ":" };
-        let why = if fault.why.is_empty() { String::new() } else { format!("{}; ", fault.why) };
-        format!("{name} ({}){given}{colon} {why}it may be {range}", self.place)
+        let why = if fault.why.is_empty() { String::new() } else { format!("{}; ", short(&fault.why)) };
+        format!("{name} ({}){given}: {why}it may be {range}", self.place)
     }
 
     fn place_of(&self, element: usize) -> Place {
@@ -97,5 +96,14 @@ impl Found {
             (Place::File { name, .. }, Some(line)) => Place::File { name: name.clone(), line: *line },
             (place, _) => place.clone(),
         }
+    }
+}
+
+/// What somebody wrote may be of any length; a message is to be read.
+fn short(text: &str) -> String {
+    const MOST: usize = 300;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }

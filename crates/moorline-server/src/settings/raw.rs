@@ -128,9 +128,9 @@ settings! {
         /// How often key sets are fetched again, in milliseconds. A key that was withdrawn works until then.
         jwks_refresh_ms: u64 = 300_000, Between(1_000, DAY);
         /// Names of this server, of which a token must have one in `aud`: a token for somebody else lets nobody in here.
-        audience: Vec<String> = vec!["moorline".to_owned()], List(1, 16, "names", bound::text), reload;
+        audience: Vec<String> = vec!["moorline".to_owned()], List(1, 16, "names", |name: &String| bound::text(name)), reload;
         /// Who may have issued a token (`iss`); anyone with a key, where it is empty.
-        issuer: Vec<String> = Vec::new(), List(0, 16, "names", bound::text), reload;
+        issuer: Vec<String> = Vec::new(), List(0, 16, "names", |name: &String| bound::text(name)), reload;
         /// The claim that names the user.
         user_claim: String = "sub".to_owned(), Text(1, 128);
         /// The claim that holds what the token allows.

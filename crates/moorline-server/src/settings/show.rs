@@ -33,10 +33,8 @@ pub(super) fn documented(given: &[(&str, &str)]) -> String {
         comment(&mut out, section.doc);
         put(&mut out, format_args!("[{}]", section.name));
         // Tables come last: a setting behind one would be the table's.
-        let (tables, plain): (Vec<_>, Vec<_>) = rows
-            .iter()
-            .filter(|row| row.section() == section.name)
-            .partition(|row| given.iter().any(|(name, text)| *name == row.name && text.starts_with('[')));
+        let (tables, plain): (Vec<_>, Vec<_>) =
+            rows.iter().filter(|row| row.section() == section.name).partition(|row| row.is_tables);
         for row in plain.into_iter().chain(tables) {
             put(&mut out, format_args!(""));
             comment(&mut out, row.doc);
@@ -44,6 +42,8 @@ pub(super) fn documented(given: &[(&str, &str)]) -> String {
             put(&mut out, format_args!("# It may be {}.{reload}", row.range));
             match given.iter().find(|(name, _)| *name == row.name) {
                 Some((_, text)) => put(&mut out, format_args!("{text}")),
+                // How one is written stands above.
+                None if row.is_tables => {}
                 None => put(&mut out, format_args!("#{} = {}", row.field(), row.default)),
             }
         }

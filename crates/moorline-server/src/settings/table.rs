@@ -20,6 +20,8 @@ pub(super) struct Row {
     pub(super) range: String,
     /// Whether a reload takes it over.
     pub(super) is_reloadable: bool,
+    /// Whether it is written as tables of its own.
+    pub(super) is_tables: bool,
 }
 
 impl Row {
@@ -61,6 +63,7 @@ macro_rules! settings {
                         default: Kind::write(&{ let default: $kind = $default; default }),
                         range: Bound::<$kind>::words(&$bound),
                         is_reloadable: reloadable!($($reload)?),
+                        is_tables: <$kind as Kind>::IS_TABLES,
                     });)*
                 }
 
