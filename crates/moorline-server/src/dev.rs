@@ -7,8 +7,10 @@ use crate::app::Mode;
 use crate::run;
 use crate::settings::Sources;
 
-/// Every setting is also an environment variable: MOORLINE__SECTION__NAME, as in MOORLINE__HEARTBEAT__INTERVAL_MS=5000.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Every setting is also an environment variable: MOORLINE__SECTION__NAME, as in MOORLINE__HEARTBEAT__INTERVAL_MS=5000."
+)]
 pub(crate) struct Dev {
     /// A configuration file; none is needed.
     #[arg(long, value_name = "FILE")]

@@ -53,7 +53,11 @@ fn tell(result: &Result<Reloaded, SettingsError>) {
                 tracing::warn!(settings = ?change.needs_restart, "these changed too, and count after a restart");
             }
         }
-        Err(error) => tracing::error!(%error, "nothing was taken over from the settings"),
+        Err(error) => {
+            for mistake in error.to_string().lines() {
+                tracing::error!(mistake, "settings were read again, and nothing was taken over");
+            }
+        }
     }
 }
 

@@ -7,9 +7,9 @@ use crate::app::Mode;
 use crate::run;
 use crate::settings::Sources;
 
-/// `moorline config init` writes a configuration to begin with. Every setting is also an environment variable:
-/// MOORLINE__SECTION__NAME, as in MOORLINE__HTTP__LISTEN=127.0.0.1:8080.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "`moorline config init` writes a configuration to begin with.\n\
+    Every setting is also an environment variable: MOORLINE__SECTION__NAME, as in MOORLINE__HTTP__LISTEN=127.0.0.1:8080.")]
 pub(crate) struct Serve {
     /// The configuration file.
     #[arg(long, value_name = "FILE")]

@@ -22,7 +22,9 @@ pub(super) fn add(layers: &mut Layers, variables: impl Iterator<Item = (OsString
     let mut ours: Vec<((String, String), OsString)> = ours.collect();
     ours.sort();
     for ((variable, name), value) in ours {
-        let Some(known) = NAMES.iter().copied().find(|known| **known == name) else {
+        // In capitals alone: two spellings of one setting would hide each other.
+        let is_written = variable == self::variable(&name);
+        let Some(known) = NAMES.iter().copied().find(|known| **known == name && is_written) else {
             layers.mistake(unknown(&variable, &name));
             continue;
         };

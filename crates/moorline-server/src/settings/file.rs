@@ -19,7 +19,7 @@ const MAX_BYTES: u64 = 1 << 20;
 pub(super) fn add(layers: &mut Layers, path: &Path) {
     match read(path).and_then(|text| Ok((absolute_folder(path)?, text))) {
         Ok((folder, text)) => {
-            let name = path.display().to_string();
+            let name = path.display().to_string().replace(char::is_control, "?");
             FileLayer { name: &name, folder: &folder, text: &text, layers }.add();
         }
         Err(why) => layers.mistake(format!("the configuration file {} {why}", path.display())),

@@ -36,10 +36,14 @@ pub(crate) fn init(folder: &Path, now: Timestamp) -> anyhow::Result<Initial> {
     let scopes = [Scope::Publish, Scope::Read, Scope::Manage, Scope::Tokens, Scope::Metrics];
     let (api_key, keys) = keys::generate("backend", &scopes, None, now)?;
     let [secret_path, keys_path, config_path] = &paths;
-    let contents = [(secret_path, secret()?), (keys_path, keys), (config_path, configuration())];
-    for (index, (path, text)) in contents.iter().enumerate() {
-        if let Err(error) = write_new(path, text) {
-            for (written, _) in &contents[..index] {
+    let contents = [
+        (secret_path, secret()?, Readers::Owner),
+        (keys_path, keys, Readers::Owner),
+        (config_path, configuration(), Readers::Anyone),
+    ];
+    for (index, (path, text, readers)) in contents.iter().enumerate() {
+        if let Err(error) = write_new(path, text, *readers) {
+            for (written, ..) in &contents[..index] {
                 // The first error is the one to tell of.
                 let _left = std::fs::remove_file(written);
             }
@@ -71,8 +75,8 @@ fn configuration() -> String {
     ])
 }
 
-fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
-    let mut file = create_new(path).map_err(|error| match error.kind() {
+fn write_new(path: &Path, text: &str, readers: Readers) -> anyhow::Result<()> {
+    let mut file = create_new(path, readers).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => anyhow::Error::from(exists(path)),
         _ => anyhow::Error::from(error).context(format!("writing {}", path.display())),
     })?;
@@ -84,11 +88,26 @@ fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
     written.with_context(|| format!("writing {}", path.display()))
 }
 
-/// A file that was not there, for its owner alone.
-fn create_new(path: &Path) -> std::io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+/// Who may read a file, as far as the system's own mask for new files lets them.
+#[derive(Clone, Copy)]
+enum Readers {
+    Owner,
+    Anyone,
+}
+
+/// A file that was not there.
+#[cfg(unix)]
+fn create_new(path: &Path, readers: Readers) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mode = match readers {
+        Readers::Owner => 0o600,
+        Readers::Anyone => 0o644,
+    };
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
+}
+
+/// A file that was not there. Who may read it is its folder's to say.
+#[cfg(not(unix))]
+fn create_new(path: &Path, _readers: Readers) -> std::io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
 }

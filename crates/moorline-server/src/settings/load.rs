@@ -32,6 +32,15 @@ pub(crate) struct Loaded {
     pub(super) places: BTreeMap<&'static str, Place>,
 }
 
+/// The settings that a file and the environment make, for commands that do not serve: what serving wants may be missing.
+///
+/// # Errors
+/// Names every mistake, each in its own line.
+pub(crate) fn load_file(file: Option<&Path>) -> Result<Settings, SettingsError> {
+    let sources = Sources { mode: Mode::Serving, file: file.map(Path::to_owned), listen: None };
+    sources.look().map(|loaded| loaded.settings)
+}
+
 impl Sources {
     /// Reads everything, and checks what the mode wants.
     ///

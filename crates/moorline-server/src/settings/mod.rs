@@ -25,7 +25,7 @@ use moorline::{Config, Names, Rate};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::init::init;
-pub(crate) use self::load::{Loaded, Sources};
+pub(crate) use self::load::{Loaded, Sources, load_file};
 
 /// Settings that cannot be: one line for each mistake. Nothing was started, or nothing was changed.
 #[derive(Clone, Debug)]

@@ -38,7 +38,7 @@ impl Drop for Folder {
 fn look(mode: Mode, file: Option<&Path>, variables: &[(&str, &str)]) -> Result<Loaded, SettingsError> {
     let sources = Sources { mode, file: file.map(Path::to_owned), listen: None };
     let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
-    sources.look_in(variables, Path::new("/work"))
+    sources.look_in(variables, Path::new("/srv"))
 }
 
 fn serving(text: &str) -> Result<Loaded, SettingsError> {
@@ -242,6 +242,7 @@ fn variables_are_settings_and_what_is_none_is_named() {
             "http.listn (MOORLINE__HTTP__LISTN); did you mean MOORLINE__HTTP__LISTEN?",
         ),
         ("MOORLINE__HTTP", "x", "http (MOORLINE__HTTP) is a section"),
+        ("MOORLINE__http__listen", "x", "did you mean MOORLINE__HTTP__LISTEN?"),
         ("MOORLINE__NONSENSE", "x", "nonsense (MOORLINE__NONSENSE)"),
         ("MOORLINE__", "x", "(MOORLINE__)"),
         ("MOORLINE__AUTH__KEY__0__FILE", "x", "auth.key.0.file"),
@@ -277,7 +278,7 @@ fn lists_and_tables_fit_into_variables() {
     let settings = loaded.unwrap().settings;
     assert_eq!(settings.trusted_proxies.len(), 2);
     assert_eq!((settings.auth.audience.len(), settings.auth.issuer.len()), (2, 0));
-    assert_eq!(settings.auth.keys[0].file, Path::new("/work/keys/ed.pem"));
+    assert_eq!(settings.auth.keys[0].file, Path::new("/srv").join("keys/ed.pem"));
     assert_eq!(settings.node.heartbeat_frame, "42");
 }
 
