@@ -82,7 +82,9 @@ impl Sources {
         }
         let raw = Raw::read(&mut layers);
         if layers.mistakes.is_empty() {
-            layers.mistakes = resolve::mistakes(&raw);
+            let places = &layers.places;
+            let place = |name: &str| places.get(name).cloned().unwrap_or(Place::Default);
+            layers.mistakes = resolve::mistakes(&raw, place);
         }
         if !layers.mistakes.is_empty() {
             return Err(SettingsError::new(layers.mistakes.join("\n")));
@@ -163,7 +165,8 @@ impl Loaded {
             list.push(name.to_owned());
             take
         });
-        all_right(&resolve::mistakes(&next.raw))?;
+        next.places.clone_from(&new.places);
+        all_right(&resolve::mistakes(&next.raw, |name| next.place(name).clone()))?;
         next.settings = resolve::resolve(next.raw.clone())?;
         Ok((next, change))
     }

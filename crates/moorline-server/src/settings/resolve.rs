@@ -10,33 +10,36 @@ use moorline::{
 };
 
 use super::kind::{JwksTable, KeyTable};
+use super::place::Place;
 use super::raw::{self, Raw};
 use super::{
     AuthSettings, JwksPlace, JwksSource, KeySource, LogSettings, Settings, SettingsError, TlsSettings,
 };
 
-/// What is wrong with settings of which each alone is right.
-pub(super) fn mistakes(raw: &Raw) -> Vec<String> {
+/// What is wrong with settings of which each alone is right. `place` says where one came from.
+pub(super) fn mistakes(raw: &Raw, place: impl Fn(&str) -> Place) -> Vec<String> {
+    let at = |name: &str| format!("{name} ({})", place(name));
     let mut mistakes = Vec::new();
     let (burst, message) = (raw.limits.connection_bytes_burst, raw.connection.message_max_bytes);
     if raw.limits.connection_bytes_per_s > 0 && burst < message {
         mistakes.push(format!(
-            "limits.connection_bytes_burst is {burst}: it may be no less than connection.message_max_bytes, {message}, \
-             else such a message could never come"
+            "{} is {burst}: it may be no less than {}, {message}, else such a message could never come",
+            at("limits.connection_bytes_burst"),
+            at("connection.message_max_bytes"),
         ));
     }
     if raw.tls.certificate.given().is_some() != raw.tls.key.given().is_some() {
-        mistakes.push("tls.certificate and tls.key belong together: set both or none".to_owned());
+        let (certificate, key) = (at("tls.certificate"), at("tls.key"));
+        mistakes.push(format!("{certificate} and {key} belong together: set both or none"));
     }
     let ids: Vec<&str> = raw.auth.key.iter().filter_map(|key| key.id.as_deref()).collect();
     if let Some(id) = first_double(&ids) {
-        mistakes.push(format!("auth.key has two keys with the id {id:?}: each has its own"));
+        mistakes.push(format!("{} has two keys with the id {id:?}: each has its own", at("auth.key")));
     }
     let prefixes: Vec<&str> = raw.retention.rule.iter().map(|rule| rule.prefix.as_str()).collect();
     if let Some(prefix) = first_double(&prefixes) {
-        mistakes.push(format!(
-            "retention.rule has two rules for the prefix {prefix:?}: one of them counts for nothing"
-        ));
+        let rule = at("retention.rule");
+        mistakes.push(format!("{rule} has two rules for the prefix {prefix:?}: one would count for nothing"));
     }
     mistakes
 }

@@ -172,10 +172,10 @@ const MISTAKES: &[(&str, &str)] = &[
     ("[auth]\ncookie = \"a b\"", "is \"a b\": it may be a cookie's name"),
     ("[auth]\nlifetime_max_ms = 59999", "it may be 60000 to 31536000000"),
     ("[keys]\nfile = 3", "text, in quotes, is meant"),
-    ("[tls]\ncertificate = \"x\"", "tls.certificate and tls.key belong together"),
+    ("[tls]\ncertificate = \"x\"", "tls.certificate (moorline.toml:2) and tls.key (default) belong together"),
     ("[limits]\nuser_messages_per_s = 1000001", "it may be 0 (off) to 1000000"),
     ("[limits]\nuser_messages_burst = 0", "it may be 1 to 1000000"),
-    ("[limits]\nconnection_bytes_burst = 1024", "no less than connection.message_max_bytes, 65536"),
+    ("[limits]\nconnection_bytes_burst = 1024", "no less than connection.message_max_bytes (default), 65536"),
     ("[[retention.rule]]\nprefix = \"@user/\"", "retention.rule[0] (moorline.toml:1) must have a prefix"),
     ("[[retention.rule]]\nprefix = \"a\"\nrecords = 0", "has records = 0: it may be 1 to 1000000"),
     (
