@@ -94,7 +94,7 @@ pub struct Stats {
 
 impl Node {
     /// Asks every shard.
-    async fn ask_all<T: Send + 'static>(
+    pub(crate) async fn ask_all<T: Send + 'static>(
         &self,
         ask: impl Fn(&mut Shard, Now, &mut dyn Host) -> T + Clone + Send + 'static,
     ) -> Vec<T> {
@@ -315,8 +315,8 @@ impl Node {
             connections,
             sessions: connections + absent,
             absent,
-            users: self.with_users(moorline_proto::users::Users::count),
-            connected_users: self.with_users(moorline_proto::users::Users::connected),
+            users: self.with_users(|users| users.count()),
+            connected_users: self.with_users(|users| users.connected()),
             rooms: rooms.len(),
             records: log.records,
             log_bytes: log.bytes,

@@ -18,6 +18,8 @@
 //! stands where the shard stands. Joining, resuming and catching up after being slow are that one thing.
 
 mod absence;
+mod access;
+mod asking;
 mod catch_up;
 mod command;
 mod establish;
@@ -31,12 +33,14 @@ mod session;
 mod settle;
 mod timers;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use slab::Slab;
 
+pub use self::access::ExpiryConfig;
 pub use self::establish::Claim;
 use self::establish::Pending;
 use self::fan_out::FanOut;
@@ -46,11 +50,12 @@ use self::session::Session;
 use crate::batch::{EncodedBatch, EncodedEphemeral, Framing, Page};
 use crate::close::CloseCode;
 use crate::error::Rejection;
-use crate::frame::{Answer, Inbound, Presence, Publish, Ref};
+use crate::frame::{Answer, Inbound, Presence, Publish, Ref, ServerFrame};
 use crate::heartbeat::Policy;
 use crate::id::{Owner, RoomName, SessionId, UserId};
+use crate::identity::{Identity, Token};
 use crate::position::Offset;
-use crate::resume::{RoomState, Since, Survey, SurveyRequest};
+use crate::resume::{ResetReason, RoomState, Since, Survey, SurveyRequest};
 use crate::session_record::SessionRecord;
 use crate::time::{Instant, Now};
 use crate::users::Users;
@@ -100,6 +105,14 @@ pub struct ShardConfig {
     pub stall_timeout: Duration,
     /// Frames of one connection that wait for their answers (publishes, presence). Default 1,024.
     pub in_flight_max: u32,
+    /// Named rooms with members here. Default 1,000,000: each costs memory, and strangers choose their names.
+    pub shard_rooms_max: usize,
+    /// What happens when a connection's identity expires.
+    pub expiry: ExpiryConfig,
+    /// Whether `auth` frames have somebody to check them.
+    pub authenticates: bool,
+    /// Whether an authorizer is asked about publishes.
+    pub authorizes: bool,
     /// How frames are laid out.
     pub framing: Framing,
 }
@@ -114,12 +127,39 @@ pub trait Host {
 
     /// Lends the node's count of users' sessions.
     fn with_users(&mut self, act: &mut dyn FnMut(&mut Users));
+
+    /// Whether an identity was revoked.
+    fn is_revoked(&mut self, identity: &Identity) -> bool;
 }
 
 /// What one call of the driver's brings: the moment, and the driver itself.
 struct Turn<'a> {
     now: Now,
     host: &'a mut dyn Host,
+}
+
+/// Why a connection gets no session, and what it is told.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Sent before the close.
+    pub frame: Option<ServerFrame>,
+    /// The close code.
+    pub code: CloseCode,
+    /// Its reason.
+    pub reason: Cow<'static, str>,
+}
+
+impl Refusal {
+    /// A close without a word before it.
+    pub fn new(code: CloseCode, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { frame: None, code, reason: reason.into() }
+    }
+
+    /// An `error`, then a close.
+    #[must_use]
+    pub fn of(rejection: Rejection, code: CloseCode, reason: &'static str) -> Self {
+        Self { frame: Some(ServerFrame::Error(rejection)), ..Self::new(code, reason) }
+    }
 }
 
 /// Whom a survey is for.
@@ -141,6 +181,8 @@ pub struct Join {
     /// Whether the membership began with it.
     pub(super) is_new: bool,
     pub(super) since: Since,
+    /// Whether the client asked for it; the application needs nobody's leave.
+    pub by_client: bool,
     /// On which connection it was asked for; only that one is answered.
     pub(super) connection: Option<ConnectionId>,
     pub(super) reference: Option<Ref>,
@@ -206,6 +248,10 @@ pub enum Input {
     Published(Ticket, Result<Answer, Rejection>),
     /// Answers [`Output::Presence`].
     Presence(Ticket, Presence),
+    /// Answers [`Output::Authenticate`].
+    Authenticated(Ticket, Result<Box<Identity>, Rejection>),
+    /// Answers [`Output::Authorize`].
+    Authorized(Peer, Result<(), Rejection>),
     /// Every connection is to go, told to come back at times spread over this long.
     Drain(Duration),
 }
@@ -263,10 +309,23 @@ pub enum Output {
     },
     /// Ask all shards who is in a room.
     Presence(Ticket, RoomName),
+    /// Find out whom a token speaks for.
+    Authenticate(Ticket, Token),
+    /// Ask the authorizer whether a session may publish to these rooms. One question per connection at a time.
+    Authorize {
+        /// Who waits.
+        peer: Peer,
+        /// The session.
+        session: SessionId,
+        /// Its user.
+        user: Option<UserId>,
+        /// The rooms.
+        rooms: Vec<RoomName>,
+    },
     /// The connection is this peer's: from now on its frames are wanted.
     Established(Peer),
     /// A connection gets no session.
-    Refuse(ConnectionId, CloseCode, String),
+    Refuse(ConnectionId, Box<Refusal>),
     /// Say when the connection takes bytes again.
     AwaitWritable(Peer),
     /// End the connection: what waits for it, which ends with the close frame, may still be written for a moment.
@@ -310,6 +369,13 @@ pub enum Event {
         /// Its user.
         user: Option<UserId>,
     },
+    /// A session was told that something is lost to it.
+    Reset {
+        /// Which.
+        session: SessionId,
+        /// Why.
+        reason: ResetReason,
+    },
     /// A session ended.
     Ended {
         /// Which.
@@ -326,6 +392,8 @@ pub struct Shard {
     users: HashMap<UserId, Vec<SessionKey>>,
     rooms: Slab<Room>,
     by_name: HashMap<RoomName, RoomKey>,
+    /// How many of them are the application's.
+    named_rooms: usize,
     everyone: RoomKey,
     pending: BTreeMap<ConnectionId, Pending>,
     wheel: Wheel,
@@ -338,6 +406,8 @@ pub struct Shard {
     ping: Arc<[u8]>,
     connected: usize,
     tickets: u32,
+    /// Messages written since the driver asked.
+    delivered: u64,
     draining: bool,
     /// Absent sessions that are to end once what is being handled is done with them.
     ended: Vec<SessionKey>,
@@ -359,6 +429,7 @@ impl Shard {
             users: HashMap::new(),
             rooms: Slab::new(),
             by_name: HashMap::new(),
+            named_rooms: 0,
             everyone: RoomKey(0),
             pending: BTreeMap::new(),
             queue: VecDeque::new(),
@@ -368,6 +439,7 @@ impl Shard {
             outputs: VecDeque::new(),
             connected: 0,
             tickets: 0,
+            delivered: 0,
             draining: false,
             ended: Vec::new(),
             absent: VecDeque::new(),
@@ -382,7 +454,7 @@ impl Shard {
         let turn = &mut Turn { now, host };
         while self.serve_members(turn, usize::MAX) {}
         match input {
-            Input::Establish(claim) => self.establish(*claim),
+            Input::Establish(claim) => self.establish(turn, *claim),
             Input::Abandoned(connection) => self.abandon(connection),
             Input::Loaded(connection, record) => self.loaded(connection, record),
             Input::Claimed(connection, fence) => self.claimed(connection, fence),
@@ -400,6 +472,8 @@ impl Shard {
             Input::PageRead(reader, room, page) => self.page_read(turn, reader, &room, page),
             Input::Published(ticket, outcome) => self.published(turn, ticket, outcome),
             Input::Presence(ticket, presence) => self.presence_found(turn, ticket, presence),
+            Input::Authenticated(ticket, identity) => self.authenticated(turn, ticket, identity),
+            Input::Authorized(peer, outcome) => self.authorized(turn, peer, outcome),
             Input::Drain(spread) => self.drain(turn, spread),
         }
         self.end_outlived(turn);
@@ -410,6 +484,11 @@ impl Shard {
         self.outputs.pop_front()
     }
 
+    /// How many messages were handed to connections since this was asked last.
+    pub fn take_delivered(&mut self) -> u64 {
+        std::mem::take(&mut self.delivered)
+    }
+
     /// When [`Shard::handle_timeout`] wants to be called, if nothing happens before.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -417,11 +496,11 @@ impl Shard {
     }
 }
 
-/// How exact deadlines are: a small part of the shortest one, and never worse than a second.
+/// How exact deadlines are: a small part of the shortest one, and never worse than half a second.
 fn tick(config: &ShardConfig) -> Duration {
     let Policy { interval, idle_timeout, pong_timeout } = config.heartbeat;
     let shortest = interval.min(idle_timeout).min(pong_timeout.unwrap_or(interval)).min(config.stall_timeout);
-    (shortest / 32).clamp(Duration::from_millis(10), Duration::from_secs(1))
+    (shortest / 32).clamp(Duration::from_millis(10), Duration::from_millis(500))
 }
 
 /// A slab's index as a key. There are never 2^32 of anything here: each costs more than a byte.

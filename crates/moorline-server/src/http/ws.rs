@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use moorline::transport::UpgradeError;
 use moorline::transport::axum::Upgrade;
-use moorline::{Endpoint, ErrorCode, Node, Offset, ResumeToken, RoomName};
+use moorline::{Endpoint, ErrorCode, Identity, Node, Offset, ResumeToken, RoomName};
 use serde::Deserialize;
 
 use super::problem::Problem;
@@ -55,12 +55,12 @@ fn accept(
     }
     let endpoint = Endpoint {
         room,
-        user: parameters.user.as_deref().map(query::user).transpose()?,
+        identity: parameters.user.as_deref().map(query::user).transpose()?.map(Identity::user),
         session: parameters.session.as_deref().map(query::session).transpose()?,
         may_choose_session: true,
         resume_token: parameters.resume_token.as_deref().map(ResumeToken::presented),
         last_message_id,
-        single_room: false,
+        ..Endpoint::default()
     };
     upgrade.accept(node, endpoint).map_err(|error| problem(&error))
 }
@@ -68,6 +68,7 @@ fn accept(
 /// Why it is no handshake, with the headers that say how it would be one.
 fn problem(error: &UpgradeError) -> Problem {
     let code = match error {
+        UpgradeError::Limited(rejection) => rejection.code,
         UpgradeError::Draining => ErrorCode::Unavailable,
         UpgradeError::NotUpgradable => ErrorCode::Internal,
         _ => ErrorCode::BadFrame,
