@@ -1,8 +1,8 @@
 //! The command line, as it is typed.
 
-use std::net::SocketAddr;
+use clap::{Parser, Subcommand};
 
-use clap::{Args, Parser, Subcommand};
+use crate::commands;
 
 /// Keeps WebSocket connections alive, and gets every message to them.
 #[derive(Debug, Parser)]
@@ -15,15 +15,11 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run for development: in memory, on this machine alone, believing who clients say they are.
-    Dev(Dev),
-}
-
-/// Every setting is also an environment variable: MOORLINE__SECTION__NAME, as in MOORLINE__HEARTBEAT__INTERVAL_MS=5000.
-#[derive(Debug, Args)]
-pub(crate) struct Dev {
-    /// The address to listen on; a loopback one. Wins over MOORLINE__HTTP__LISTEN.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub(crate) listen: Option<SocketAddr>,
+    Dev(crate::dev::Dev),
+    /// Run for anyone: clients bring tokens, backends bring API keys.
+    Serve(crate::serve::Serve),
+    /// Write, check and show the configuration.
+    Config(commands::config::Config),
 }
 
 /// Reads the command line; help, version and mistakes end the program.

@@ -33,9 +33,27 @@ struct Service {
     stopped: CancellationToken,
 }
 
+/// Stub.
+pub(crate) fn open(
+    address: std::net::SocketAddr,
+    _inherited: Option<std::net::TcpListener>,
+) -> anyhow::Result<TcpListener> {
+    use anyhow::Context as _;
+    let listener = std::net::TcpListener::bind(address).with_context(|| {
+        format!("listening on {address}: choose another address with --listen, or free it")
+    })?;
+    listener.set_nonblocking(true)?;
+    Ok(TcpListener::from_std(listener)?)
+}
+
 impl Server {
     /// Begins to accept.
-    pub(crate) fn start(listener: TcpListener, router: Router, settings: &Settings) -> Self {
+    pub(crate) fn start(
+        listener: TcpListener,
+        router: Router,
+        _tls: Option<Arc<crate::tls::Tls>>,
+        settings: &Settings,
+    ) -> Self {
         let (stopped, tracker) = (CancellationToken::new(), TaskTracker::new());
         let service = Arc::new(Service {
             router,

@@ -1,12 +1,22 @@
 //! The `moorline` server: keeps WebSocket connections alive and gets every message to them, for any backend that
 //! speaks HTTP.
 
+mod app;
 mod assemble;
+mod auth;
 mod cli;
+mod commands;
 mod dev;
 mod http;
+mod keys;
 mod listen;
+mod logs;
+mod reload;
+mod run;
+mod serve;
 mod settings;
+mod systemd;
+mod tls;
 
 use std::process::ExitCode;
 
@@ -15,9 +25,11 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let arguments = cli::parse();
-    match arguments.command {
-        cli::Command::Dev(arguments) => finish(dev::run(&arguments)),
-    }
+    finish(match arguments.command {
+        cli::Command::Dev(arguments) => dev::run(arguments),
+        cli::Command::Serve(arguments) => serve::run(arguments),
+        cli::Command::Config(arguments) => commands::config::run(arguments),
+    })
 }
 
 /// Says what went wrong and how to mend it; 2 for a wrong setting, 1 for anything else.

@@ -888,6 +888,7 @@ fn rules(random: &mut Random) -> RetentionRules {
     RetentionRules {
         room: Retention { records, bytes: 1 << 20, age },
         own: Retention { records: 6, bytes: 1 << 20, age },
+        prefixes: Vec::new(),
         total_bytes: 1 << 22,
         id_age: Duration::from_secs(100_000),
         id_bytes: 1 << 22,

@@ -1,7 +1,8 @@
 //! The HTTP interface (spec/protocol.md, section 8).
 
 mod body;
-mod origin;
+pub(crate) mod metrics;
+pub(crate) mod origin;
 mod page;
 mod problem;
 mod publish;
@@ -11,19 +12,19 @@ mod sessions;
 mod stats;
 mod ws;
 
-use std::time::Duration;
-
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{delete, get, post, put};
 use http::StatusCode;
-use moorline::{ErrorCode, Node};
+use moorline::ErrorCode;
 
 use self::problem::Problem;
+use crate::app::App;
 
 /// All resources.
-pub(crate) fn router(node: &Node, body_max_bytes: usize, request_timeout: Duration) -> Router {
+pub(crate) fn router(app: &App) -> Router {
+    let (body_max_bytes, request_timeout) = (app.body_max_bytes(), app.request_timeout());
     Router::new()
         .route("/v1/publish", post(publish::one))
         .route("/v1/batch", post(publish::batch))
@@ -52,5 +53,5 @@ pub(crate) fn router(node: &Node, body_max_bytes: usize, request_timeout: Durati
         .layer(middleware::from_fn(move |request, next| body::check_announced(body_max_bytes, request, next)))
         .layer(middleware::from_fn(move |request, next| body::answer_in_time(request_timeout, request, next)))
         .layer(middleware::from_fn(origin::check))
-        .with_state(node.clone())
+        .with_state(app.clone())
 }

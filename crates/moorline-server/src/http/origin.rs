@@ -10,6 +10,20 @@ use http::{HeaderMap, HeaderValue, Uri};
 use moorline::ErrorCode;
 
 use super::problem::Problem;
+use crate::settings::SettingsError;
+
+/// Stub.
+#[derive(Debug, Default)]
+pub(crate) struct Origins;
+
+impl Origins {
+    pub(crate) fn parse(list: &[String]) -> Result<Self, SettingsError> {
+        let wrong = list.iter().find(|text| {
+            !is_loopback_origin(&HeaderValue::from_static("http://localhost")) || !text.contains("://")
+        });
+        wrong.map_or(Ok(Self), |text| Err(SettingsError::new(format!("http.origins: `{text}` is no origin"))))
+    }
+}
 
 /// Refuses pages of other machines, and names that are not this machine's.
 pub(crate) async fn check(request: Request, next: Next) -> Response {
