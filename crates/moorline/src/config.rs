@@ -125,6 +125,11 @@ impl Config {
             (self.message_max_bytes < 256, "message_max_bytes", "must be at least 256"),
             (self.pending_max_bytes < 1024, "pending_max_bytes", "must be at least 1024"),
             (self.in_flight_max == 0, "in_flight_max", "must be at least 1"),
+            (
+                self.retention.prefixes.len() > RetentionRules::PREFIXES_MAX,
+                "retention.prefixes",
+                "must be at most 64",
+            ),
             (self.shard_rooms_max == 0, "shard_rooms_max", "must be at least 1"),
             (self.limits.unestablished_max == 0, "limits.unestablished_max", "must be at least 1"),
             (
