@@ -4,9 +4,12 @@ use std::net::SocketAddr;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::{completions, publish, rooms, sessions, tail};
+use crate::exit;
+
 /// Keeps WebSocket connections alive, and gets every message to them.
 #[derive(Debug, Parser)]
-#[command(name = "moorline", version)]
+#[command(name = "moorline", version, after_help = exit::CODES)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -16,6 +19,11 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run for development: in memory, on this machine alone, believing who clients say they are.
     Dev(Dev),
+    Publish(publish::Publish),
+    Tail(tail::Tail),
+    Sessions(sessions::Sessions),
+    Rooms(rooms::Rooms),
+    Completions(completions::Completions),
 }
 
 /// Every setting is also an environment variable: MOORLINE__SECTION__NAME, as in MOORLINE__HEARTBEAT__INTERVAL_MS=5000.

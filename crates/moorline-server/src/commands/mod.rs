@@ -1,0 +1,8 @@
+//! What the program can be told to do, a file for each command.
+
+pub(crate) mod completions;
+mod pages;
+pub(crate) mod publish;
+pub(crate) mod rooms;
+pub(crate) mod sessions;
+pub(crate) mod tail;
