@@ -16,6 +16,8 @@ use super::{ClientError, Server};
 
 /// The longest that a server which is too busy for us is left alone, before our own delay.
 const LEAVE_ALONE_MAX: Duration = Duration::from_secs(30);
+/// How long the end may take.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// From where the room is read at first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,12 +148,25 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Takes leave of the server.
-    pub(crate) async fn leave(mut self) {
-        self.machine.handle(self.now(), Input::Shutdown);
-        if let Some(socket) = self.socket.take() {
-            socket.close(CloseCode::Normal.number()).await;
+    /// Takes leave of the room and the server, so that nothing is kept for a session that does not come back.
+    pub(crate) async fn leave(self) {
+        // A server that does not answer sees the connection end.
+        let _late = tokio::time::timeout(LEAVE_TIMEOUT, self.say_goodbye()).await;
+    }
+
+    async fn say_goodbye(mut self) {
+        let Some(mut socket) = self.socket.take() else { return };
+        while self.machine.poll_output().is_some() {}
+        self.tell(Input::Leave { room: self.subject.room.clone() });
+        while let Some(output) = self.machine.poll_output() {
+            if let Output::SendText(text) = output
+                && socket.text(&text).await.is_err()
+            {
+                return;
+            }
         }
+        socket.close(CloseCode::Normal.number()).await;
+        while let Ok(Incoming::Text(_) | Incoming::Ping(_)) = socket.receive().await {}
     }
 
     fn now(&self) -> Instant {
@@ -174,7 +189,7 @@ impl<'a> Follower<'a> {
             }
             Output::Close(code) => {
                 self.why = "the server is silent".to_owned();
-                if let (Some(socket), Some(code)) = (self.socket.take(), code) {
+                if let (Some(mut socket), Some(code)) = (self.socket.take(), code) {
                     socket.close(code.number()).await;
                 }
             }
@@ -236,7 +251,7 @@ impl<'a> Follower<'a> {
             Some((code, reason)) => format!("close code {code}, {reason}"),
             None => "the connection is gone".to_owned(),
         };
-        if let (Some(socket), Some(code)) = (self.socket.take(), code) {
+        if let (Some(mut socket), Some(code)) = (self.socket.take(), code) {
             socket.close(code).await;
         }
         self.tell(Input::Closed(code));
@@ -262,11 +277,11 @@ impl<'a> Follower<'a> {
 
     async fn open(&mut self) -> Result<Socket, FollowError> {
         let (user, room) = (&self.subject.user, self.subject.room.as_str());
-        self.token = match self.tokens.token(self.server, user, room).await {
-            Ok(token) => token,
-            Err(TokenError::Refused(error)) if error.may_pass() => return Err(error.into()),
-            Err(error) => return Err(error.into()),
-        };
+        self.token = self.tokens.token(self.server, user, room).await.map_err(|error| match error {
+            // To be tried again as a connection is.
+            TokenError::Refused(error) if error.may_pass() => FollowError::Client(error),
+            error => FollowError::Token(error),
+        })?;
         // Who has a token is the user that it names.
         let user = self.token.is_none().then_some(user.as_str());
         Ok(Socket::open(self.server, user, self.token.as_ref()).await?)

@@ -139,7 +139,7 @@ impl Socket {
     }
 
     /// Says goodbye, where that still gets through.
-    pub(super) async fn close(mut self, code: u16) {
+    pub(super) async fn close(&mut self, code: u16) {
         // Whoever does not take it sees the connection end.
         let _late = self.write(OpCode::Close, &code.to_be_bytes()).await;
     }

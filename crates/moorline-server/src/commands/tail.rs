@@ -107,7 +107,7 @@ fn tell(seen: &Seen) {
             let reason = format!("{reason:?}").to_lowercase();
             output::say(envelope::lost(&reason, from.map(|from| from.0), to.0));
         }
-        Seen::Connected { resumed: true } => output::say("connected again, nothing was missed"),
+        Seen::Connected { resumed: true } => output::say("connected again"),
         Seen::Connected { resumed: false } => output::say("connected again, as a new session"),
         Seen::Lost { why, retry_in } => {
             let seconds = retry_in.as_secs_f64();

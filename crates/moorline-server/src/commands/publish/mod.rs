@@ -18,7 +18,7 @@ use crate::text;
 /// The most that is read of standard input for one message, in bytes.
 const INPUT_MAX: u64 = 16 * 1024 * 1024;
 
-/// Publish a message, or many.
+/// Publish a message, or many
 ///
 /// A message is a JSON object with a `type`:
 ///   moorline publish --room lobby '{"type":"note","text":"hi"}'
