@@ -332,7 +332,6 @@ def test_tail_goes_on_after_its_connection_was_lost(start, tail):
     room = unique("room")
     live = tail(server, room, "--user", "watcher")
     joined(server, room)
-    [session] = server.get("/v1/sessions?user=watcher")["sessions"]
     server.publish({"room": room}, {"type": "one"})
     assert live.line().split()[1:3] == ["1", "one"]
     port = server.port
@@ -344,8 +343,38 @@ def test_tail_goes_on_after_its_connection_was_lost(start, tail):
     live.said("connected again, as a new session")
     live.said("reset (epoch): ")
     assert [live.line().split()[1:3] for _ in range(2)] == [["1", "two"], ["2", "three"]]
-    assert server.get("/v1/sessions?user=watcher")["sessions"][0]["session"] != session["session"]
     assert live.interrupt() == 0
+
+
+def test_tail_resumes_its_session_and_prints_nothing_twice(stand_in):
+    hellos, pongs = [], []
+
+    def note(talk, id):
+        talk.send(type="note", room="r", message_id=id, timestamp="T")
+
+    def talk(talk):
+        if len(server.seen) == 1:
+            talk.establish("r")
+            note(talk, 1)
+            note(talk, 2)
+            talk.send(type="closing", reconnect_in_ms=10, reason="drain")
+            return talk.close(1001, "drain")
+        hellos.append(talk.next())
+        talk.send(type="connection_established", session="s", resume_token="u", resumed=True, heartbeat_ms=30000,
+                  rooms={"r": {"epoch": "00000000000000aa", "message_id": 3, "replayed": 2}})
+        note(talk, 2)
+        note(talk, 3)
+        talk.send(type="ping")
+        pongs.append(talk.next())
+        note(talk, 4)
+
+    server = stand_in(lambda *_: talk)
+    done = run(server, "tail", "r", "--limit", "4")
+    assert [line.split()[1] for line in done.lines] == ["1", "2", "3", "4"]
+    position = {"epoch": "00000000000000aa", "message_id": 2}
+    assert hellos == [{"type": "hello", "session": "s", "resume_token": "t", "positions": {"r": position}}]
+    assert pongs == [{"type": "pong", "positions": {"r": {**position, "message_id": 3}}}]
+    assert "not connected (close code 1001, drain); trying again in 0.0 s" in done.said
 
 
 def test_tail_lets_no_message_drive_the_terminal(server):
