@@ -377,6 +377,45 @@ def test_tail_resumes_its_session_and_prints_nothing_twice(stand_in):
     assert "not connected (close code 1001, drain); trying again in 0.0 s" in done.said
 
 
+def test_tail_tries_again_where_the_server_is_too_busy(stand_in):
+    def talk(talk):
+        if len(server.seen) > 1:
+            talk.establish("r")
+            return talk.send(type="note", room="r", message_id=1, timestamp="T")
+        talk.next()
+        talk.send(type="connection_established", session="s", resume_token="t", resumed=False, rooms={},
+                  heartbeat_ms=30000)
+        refusal = {"code": "overloaded", "message": "too many rooms"}
+        talk.send(type="reply", ref=talk.next()["ref"], ok=False, error=refusal)
+
+    server = stand_in(lambda *_: talk)
+    done = run(server, "tail", "r", "--limit", "1")
+    assert done.out == "T 1 note {}\n" and "not connected (overloaded: too many rooms)" in done.said
+
+
+def test_tail_from_a_message_starts_over_where_its_connection_is_lost_meanwhile(stand_in):
+    asked, epoch = [], "00000000000000aa"
+
+    def talk(talk):
+        talk.next()
+        rooms = {"r": {"epoch": epoch, "message_id": 9, "replayed": 0}} if len(server.seen) > 1 else {}
+        talk.send(type="connection_established", session="s", resume_token="t", resumed=bool(rooms), rooms=rooms,
+                  heartbeat_ms=30000)
+        asked.append(join := talk.next())
+        at = join.get("since", {"message_id": 9})["message_id"]
+        talk.send(type="reply", ref=join["ref"], ok=True, room="r", epoch=epoch, message_id=at)
+        if not rooms:
+            return talk.close(1011)
+        talk.send(type="joined", room="r", epoch=epoch, message_id=at)
+        for id in range(at + 1, 10):
+            talk.send(type="note", room="r", message_id=id, timestamp="T")
+
+    server = stand_in(lambda *_: talk)
+    done = run(server, "tail", "r", "--since", "7", "--limit", "2")
+    assert [line.split()[1] for line in done.lines] == ["8", "9"]
+    assert [one.get("since") for one in asked] == [None, {"epoch": epoch, "message_id": 7}]
+
+
 def test_tail_lets_no_message_drive_the_terminal(server):
     room, evil = unique("room"), "\x1b]0;x\x07\x1b[2J\u009b31m\u202e\r\n"
     server.publish({"room": room}, {"type": "a" + evil, "text": evil, evil: 1})

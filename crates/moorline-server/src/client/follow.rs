@@ -298,7 +298,7 @@ impl<'a> Follower<'a> {
             Event::Message { room, message_id, text } if is_ours(&room) => Ok(self.message(message_id, text)),
             Event::Reset { room, reason, from, to } if is_ours(&room) => Ok(self.reset(reason, from, to)),
             Event::Left { room } if is_ours(&room) => Err(FollowError::Left),
-            Event::Rejected { code, message, .. } => rejected(code, message),
+            Event::Rejected { code, message, .. } => self.rejected(code, message),
             Event::TokenExpiring { .. } => self.refresh().await,
             Event::Disconnected { retry_at: Some(at) } => {
                 let why = std::mem::take(&mut self.why);
@@ -381,6 +381,21 @@ impl<'a> Follower<'a> {
         Some(Seen::Reset { reason, from, to: to.offset })
     }
 
+    /// What was refused ends it, unless a later try may succeed: then with the next connection. Acknowledgements that
+    /// crossed with a join from before them do not count.
+    fn rejected(&mut self, code: String, message: String) -> Result<Option<Seen>, FollowError> {
+        match ErrorCode::ALL.iter().find(|known| known.as_str() == code) {
+            Some(ErrorCode::AckBeyond | ErrorCode::EpochMismatch) => Ok(None),
+            Some(known) if known.is_worth_a_retry() => {
+                self.socket = None;
+                self.why = format!("{code}: {message}");
+                self.tell(Input::Closed(None));
+                Ok(None)
+            }
+            _ => Err(FollowError::Rejected { code, message }),
+        }
+    }
+
     /// Shows a fresh token, where there is one.
     async fn refresh(&mut self) -> Result<Option<Seen>, FollowError> {
         let (user, room) = (&self.subject.user, self.subject.room.as_str());
@@ -394,13 +409,4 @@ impl<'a> Follower<'a> {
             Err(error) => Ok(Some(Seen::NoFreshToken(error.to_string()))),
         }
     }
-}
-
-/// What was refused ends it, but for acknowledgements that crossed with a join from before them.
-fn rejected(code: String, message: String) -> Result<Option<Seen>, FollowError> {
-    let crossed = [ErrorCode::AckBeyond, ErrorCode::EpochMismatch];
-    if crossed.iter().any(|known| known.as_str() == code) {
-        return Ok(None);
-    }
-    Err(FollowError::Rejected { code, message })
 }
