@@ -2,11 +2,13 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands;
+use crate::commands::{completions, config, publish, rooms, sessions, tail};
+use crate::exit;
+use crate::{dev, serve};
 
 /// Keeps WebSocket connections alive, and gets every message to them.
 #[derive(Debug, Parser)]
-#[command(name = "moorline", version)]
+#[command(name = "moorline", version, after_help = exit::CODES)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -15,11 +17,16 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run for development: in memory, on this machine alone, believing who clients say they are.
-    Dev(crate::dev::Dev),
+    Dev(dev::Dev),
     /// Run for anyone: clients bring tokens, backends bring API keys.
-    Serve(crate::serve::Serve),
+    Serve(serve::Serve),
     /// Write, check and show the configuration.
-    Config(commands::config::Config),
+    Config(config::Config),
+    Publish(publish::Publish),
+    Tail(tail::Tail),
+    Sessions(sessions::Sessions),
+    Rooms(rooms::Rooms),
+    Completions(completions::Completions),
 }
 
 /// Reads the command line; help, version and mistakes end the program.

@@ -605,7 +605,7 @@ impl World {
             {
                 Some(format!("{index} is refused: {code}, {message}"))
             }
-            Event::Published { .. } | Event::Rejected { .. } => None,
+            Event::Published { .. } | Event::Rejected { .. } | Event::TokenExpiring { .. } => None,
             Event::Disconnected { retry_at } => {
                 peer.ended_at = retry_at.is_none().then_some(now);
                 None

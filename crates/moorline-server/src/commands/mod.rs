@@ -1,3 +1,9 @@
-//! Commands that do one thing and end.
+//! What the program can be told to do, a file for each command.
 
+pub(crate) mod completions;
 pub(crate) mod config;
+mod pages;
+pub(crate) mod publish;
+pub(crate) mod rooms;
+pub(crate) mod sessions;
+pub(crate) mod tail;
