@@ -4,36 +4,36 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use moorline::Node;
-use tokio::net::TcpListener;
 
 use crate::settings::{self, Settings};
-use crate::{assemble, cli, http, listen};
+use crate::{assemble, cli, http, listen, systemd};
 
 /// Runs until it is told to stop.
 pub(crate) fn run(arguments: &cli::Dev) -> anyhow::Result<()> {
     let settings = settings::load(arguments.listen)?;
     settings::check_loopback(settings.listen)?;
     logs();
+    let inherited = systemd::inherited_listener()?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    runtime.block_on(serve(settings))
+    runtime.block_on(serve(settings, inherited))
 }
 
-async fn serve(settings: Settings) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .with_context(|| format!("listening on {}: choose another address with --listen", settings.listen))?;
+async fn serve(settings: Settings, inherited: Option<std::net::TcpListener>) -> anyhow::Result<()> {
+    let listener = listen::open(settings.listen, inherited)?;
     let address = listener.local_addr().context("asking for the address")?;
     let node = assemble::dev(settings.node.clone())?;
     let stop = listen::stop_signal().context("listening for signals")?;
     greet(address);
     let router = http::router(&node, settings.body_max_bytes, settings.request_timeout);
-    let server = listen::Server::start(listener, router, &settings);
+    let server = listen::Server::start(listener, router, None, &settings);
+    systemd::ready();
     tokio::select! {
         () = stop => {}
         () = node.stopped() => anyhow::bail!("the node has failed; what it logged says why"),
     }
     tracing::info!("draining");
+    systemd::stopping();
     drain(&node, server).await;
     Ok(())
 }

@@ -3,10 +3,14 @@
 
 mod assemble;
 mod cli;
+mod commands;
 mod dev;
 mod http;
 mod listen;
+mod proxy;
 mod settings;
+mod systemd;
+mod tls;
 
 use std::process::ExitCode;
 
@@ -17,6 +21,7 @@ fn main() -> ExitCode {
     let arguments = cli::parse();
     match arguments.command {
         cli::Command::Dev(arguments) => finish(dev::run(&arguments)),
+        cli::Command::Doctor(arguments) => commands::doctor::run(&arguments),
     }
 }
 

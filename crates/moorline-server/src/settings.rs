@@ -1,6 +1,7 @@
 //! Settings as they are written (`Raw`) and as they are meant (`Settings`).
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use figment::Figment;
@@ -15,6 +16,12 @@ const PREFIX: &str = "MOORLINE__";
 /// A setting that cannot be. Nothing was started.
 #[derive(Debug)]
 pub(crate) struct SettingsError(String);
+
+impl SettingsError {
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Self(what.into())
+    }
+}
 
 impl std::fmt::Display for SettingsError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -32,7 +39,48 @@ pub(crate) struct Settings {
     pub(crate) body_max_bytes: usize,
     pub(crate) head_timeout: Duration,
     pub(crate) request_timeout: Duration,
+    pub(crate) trusted_proxies: Vec<ipnet::IpNet>,
+    pub(crate) auth: AuthSettings,
+    pub(crate) keys_file: Option<PathBuf>,
+    pub(crate) tls: Option<TlsSettings>,
     pub(crate) node: Config,
+}
+
+/// Where the certificate and its key are.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsSettings {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AuthSettings {
+    pub(crate) keys: Vec<KeySource>,
+    pub(crate) jwks: Vec<JwksSource>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct KeySource {
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct JwksSource {
+    pub(crate) from: JwksPlace,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum JwksPlace {
+    Url(String),
+    File(PathBuf),
+}
+
+/// Reads the settings that a server would start with.
+///
+/// # Errors
+/// Names the setting and what it may be.
+pub(crate) fn load_file(_file: Option<&Path>) -> Result<Settings, SettingsError> {
+    load(None)
 }
 
 macro_rules! raw {
@@ -213,6 +261,10 @@ fn resolve(raw: Raw) -> Settings {
         body_max_bytes: size(raw.http.body_max_bytes),
         head_timeout: ms(raw.http.head_timeout_ms),
         request_timeout: ms(raw.http.request_timeout_ms),
+        trusted_proxies: Vec::new(),
+        auth: AuthSettings::default(),
+        keys_file: None,
+        tls: None,
         node: Config {
             heartbeat: HeartbeatPolicy {
                 interval: ms(raw.heartbeat.interval_ms),
