@@ -33,7 +33,7 @@ pub(super) fn secrets(settings: &Settings) -> Vec<Check> {
     let tls = settings.tls.iter().map(|tls| tls.key.as_path());
     let keys = settings.auth.keys.iter().map(|key| key.file.as_path());
     let api_keys = settings.keys_file.iter().map(AsRef::as_ref);
-    let secret = tls.chain(keys).chain(api_keys).map(|file| secret(file));
+    let secret = tls.chain(keys).chain(api_keys).map(secret);
     let sets = settings.auth.jwks.iter().filter_map(|jwks| match &jwks.from {
         JwksPlace::File(file) => Some(readable(file)),
         JwksPlace::Url(_) => None,

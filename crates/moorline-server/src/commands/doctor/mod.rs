@@ -5,6 +5,7 @@ mod files;
 mod network;
 mod system;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -81,10 +82,12 @@ pub(crate) fn run(arguments: &Doctor) -> ExitCode {
     if let Ok(settings) = &settings {
         checks.extend(of_settings(settings));
     }
-    match arguments.output {
-        Output::Text => print!("{}", text(&checks)),
-        Output::Json => println!("{}", serde_json::json!({ "ok": is_well(&checks), "checks": checks })),
-    }
+    let report = match arguments.output {
+        Output::Text => text(&checks),
+        Output::Json => format!("{}\n", serde_json::json!({ "ok": is_well(&checks), "checks": checks })),
+    };
+    // Who does not read on learns it from the exit code.
+    let _closed = std::io::stdout().lock().write_all(report.as_bytes());
     if is_well(&checks) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
