@@ -125,11 +125,13 @@ def not_let_in(client, code=1008, reason="not authenticated", error="not_authent
 class Serving(Server):
     """`moorline serve` in a folder of its own: `settings` are added to an HMAC key and a file of API keys."""
 
-    def __init__(self, settings=None, *, port=None, env=None, command=None, **popen):
+    def __init__(self, settings=None, *, files=None, port=None, env=None, command=None, **popen):
         self._folder = tempfile.TemporaryDirectory()
         self.folder = pathlib.Path(self._folder.name)
         self.secret = os.urandom(32).hex().encode()
         (self.folder / "token.secret").write_bytes(self.secret + b"\n")
+        for name, content in (files or {}).items():
+            (self.folder / name).write_bytes(content)
         self.config, self.keys_file = self.folder / "moorline.toml", self.folder / "keys.toml"
         self.key = self.new_key("main", *SCOPES)["secret"]
         self.settings = {

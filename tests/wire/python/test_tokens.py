@@ -37,14 +37,14 @@ def test_r22_a_token_from_each_place(serving, connect, place):
     client.expect("for-you", room=f"@user/{user}")
 
 
-@pytest.mark.parametrize("first, later", itertools.combinations(PLACES, 2))
+@pytest.mark.parametrize("first, later", list(itertools.combinations(PLACES, 2)))
 def test_r22_the_first_place_that_has_a_token_counts(serving, connect, first, later):
     user, other = new_user(), new_user()
     tokens = {first: serving.token(user), later: serving.token(other)}
     assert user_of(serving, connect(serving, **presented(**tokens))) == user
 
 
-@pytest.mark.parametrize("first, later", itertools.combinations(PLACES, 2))
+@pytest.mark.parametrize("first, later", list(itertools.combinations(PLACES, 2)))
 def test_r22_a_refused_token_is_not_replaced_by_a_later_one(serving, connect, first, later):
     tokens = {first: WRONG, later: serving.token(new_user())}
     not_let_in(connect.raw(serving, **presented(**tokens)))
