@@ -142,7 +142,7 @@ class Serving(Server):
             self.configure({})
             self._out, self._err = tempfile.TemporaryFile("w+b"), tempfile.TemporaryFile("w+b")
             self.process = subprocess.Popen(
-                command or [BINARY, "serve", "--config", str(self.config)],
+                command(self.config) if command else [BINARY, "serve", "--config", str(self.config)],
                 env={**environment({}), **(env or {})},
                 stdin=subprocess.DEVNULL, stdout=self._out, stderr=self._err, **popen,
             )

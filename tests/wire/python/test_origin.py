@@ -28,7 +28,7 @@ FOREIGN = [
     "https://evil.example", "null", "https://app.example.evil.example", "https://evilapp.example", "http://app.example",
     "https://app.example:8443", "https://sub.app.example", "https://app.example@evil.example", "http://localhost",
     "http://localhost:30000", "http://127.0.0.1", "http://127.0.0.1:1", "file://", "https://APP.example.", "",
-    "https://app.example/", "https://app.example https://evil.example", "app.example",
+    "https://app.example https://evil.example", "app.example",
 ]
 
 
