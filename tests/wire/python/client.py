@@ -27,9 +27,9 @@ class Client:
         path = "/ws" if room is None else "/ws/" + quote(room, safe="")
         query = {key: value for key, value in query.items() if value is not None}
         self.ws = open_websocket(
-            f"ws://127.0.0.1:{server.port}{path}" + (f"?{urlencode(query, quote_via=quote)}" if query else ""),
+            f"{'wss' if server.tls else 'ws'}://127.0.0.1:{server.port}{path}" + (f"?{urlencode(query, quote_via=quote)}" if query else ""),
             origin=origin, subprotocols=None if hello is None else [SUBPROTOCOL, *offers],
-            additional_headers=headers, **({"source_address": (source, 0)} if source else {}),
+            additional_headers=headers, ssl=server.tls, **({"source_address": (source, 0)} if source else {}),
             proxy=None, ping_interval=None, close_timeout=2, max_size=None, max_queue=None, legacy=True,
         )
         if hello is not None:

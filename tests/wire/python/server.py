@@ -88,6 +88,8 @@ def run_to_end(settings=None, listen=None, timeout=10):
 
 
 class Server:
+    tls = None  # an SSLContext that trusts it, where it speaks TLS
+
     def __init__(self, settings=None, port=None):
         self.settings = settings or {}
         for attempt in range(5):
@@ -138,8 +140,9 @@ class Server:
         if body is not None:
             headers.setdefault("Content-Type", "application/json")
             body = body if isinstance(body, bytes) else json.dumps(body).encode()
-        connection = http.client.HTTPConnection(
-            "127.0.0.1", self.port, timeout=timeout, source_address=(source, 0) if source else None)
+        kind, more = (http.client.HTTPSConnection, {"context": self.tls}) if self.tls else (http.client.HTTPConnection, {})
+        connection = kind(
+            "127.0.0.1", self.port, timeout=timeout, source_address=(source, 0) if source else None, **more)
         try:
             connection.request(method, path, body, headers)
             response = connection.getresponse()

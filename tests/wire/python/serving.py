@@ -125,7 +125,8 @@ def not_let_in(client, code=1008, reason="not authenticated", error="not_authent
 class Serving(Server):
     """`moorline serve` in a folder of its own: `settings` are added to an HMAC key and a file of API keys."""
 
-    def __init__(self, settings=None, *, files=None, port=None, env=None, command=None, **popen):
+    def __init__(self, settings=None, *, files=None, port=None, env=None, command=None, tls=None, **popen):
+        self.tls = tls
         self._folder = tempfile.TemporaryDirectory()
         self.folder = pathlib.Path(self._folder.name)
         self.secret = os.urandom(32).hex().encode()
