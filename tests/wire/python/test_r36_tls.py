@@ -65,7 +65,8 @@ def test_r36_a_client_that_comes_back_over_tls_misses_nothing(secure, connect):
     ann = connect(server, room, **who)
     ann.messages(server.to_room(room, 2))
     ann.drop()
-    missed = server.to_room(room, 100, text="y" * 2000)
+    long = {"type": "note", "text": "y" * 2000}
+    missed = [server.publish({"room": room}, long)["message_id"] for _ in range(100)]
     back = connect(server, room, session=ann.session, resume_token=ann.token, last_message_id=2, **who)
     assert back.established["resumed"] is True
     back.messages(missed)
