@@ -49,6 +49,11 @@ pub(crate) fn status(line: &str) {
 
 #[cfg(unix)]
 mod tell {
+    use std::ffi::OsStr;
+    use std::io;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
     use sd_notify::NotifyState;
 
     pub(super) fn ready() {
@@ -72,8 +77,47 @@ mod tell {
     }
 
     fn say(state: &[NotifyState<'_>]) {
-        if let Err(error) = sd_notify::notify(state) {
+        let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
+        let lines: String = state.iter().map(|line| format!("{line}\n")).collect();
+        if let Err(error) = address(&name).and_then(|address| send(&address, lines.as_bytes())) {
             tracing::warn!(%error, "the service manager (NOTIFY_SOCKET) does not listen");
+        }
+    }
+
+    fn send(address: &SocketAddr, lines: &[u8]) -> io::Result<()> {
+        let socket = UnixDatagram::unbound()?;
+        // A manager whose queue is full must not hold us up.
+        socket.set_nonblocking(true)?;
+        socket.send_to_addr(lines, address).map(drop)
+    }
+
+    /// A path, or after `@` a name in Linux's abstract namespace, which containers' managers use.
+    fn address(name: &OsStr) -> io::Result<SocketAddr> {
+        #[cfg(target_os = "linux")]
+        if let Some(name) = name.as_bytes().strip_prefix(b"@") {
+            use std::os::linux::net::SocketAddrExt as _;
+            return SocketAddr::from_abstract_name(name);
+        }
+        SocketAddr::from_pathname(name)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_manager_is_found_by_its_path_and_by_its_abstract_name() {
+            assert!(address(OsStr::new("/run/notify")).unwrap().as_pathname().is_some());
+            #[cfg(target_os = "linux")]
+            {
+                let name = format!("@moorline-{}", std::process::id());
+                let address = address(OsStr::new(&name)).unwrap();
+                let manager = UnixDatagram::bind_addr(&address).unwrap();
+                send(&address, b"READY=1\n").unwrap();
+                let mut heard = [0; 64];
+                let count = manager.recv(&mut heard).unwrap();
+                assert_eq!(&heard[..count], b"READY=1\n");
+            }
         }
     }
 }
