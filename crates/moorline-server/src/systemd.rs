@@ -42,11 +42,6 @@ pub(crate) fn stopping() {
     tell::stopping();
 }
 
-/// One line about how things are, for `systemctl status`.
-pub(crate) fn status(line: &str) {
-    tell::status(line);
-}
-
 #[cfg(unix)]
 mod tell {
     use std::ffi::OsStr;
@@ -57,23 +52,18 @@ mod tell {
     use sd_notify::NotifyState;
 
     pub(super) fn ready() {
-        say(&[NotifyState::Ready]);
+        say(&[NotifyState::Ready, NotifyState::Status("serving")]);
     }
 
     pub(super) fn reloading() {
         match NotifyState::monotonic_usec_now() {
-            Ok(now) => say(&[NotifyState::Reloading, now]),
+            Ok(now) => say(&[NotifyState::Reloading, now, NotifyState::Status("reading the settings again")]),
             Err(error) => tracing::warn!(%error, "the service manager was not told of the reload"),
         }
     }
 
     pub(super) fn stopping() {
-        say(&[NotifyState::Stopping]);
-    }
-
-    pub(super) fn status(line: &str) {
-        // A line: what follows another one would be read as a message of its own.
-        say(&[NotifyState::Status(line.lines().next().unwrap_or_default())]);
+        say(&[NotifyState::Stopping, NotifyState::Status("draining")]);
     }
 
     fn say(state: &[NotifyState<'_>]) {
@@ -127,7 +117,6 @@ mod tell {
     pub(super) fn ready() {}
     pub(super) fn reloading() {}
     pub(super) fn stopping() {}
-    pub(super) fn status(_line: &str) {}
 }
 
 #[cfg(test)]

@@ -19,12 +19,18 @@ use super::accept::Outcome;
 use crate::proxy::{PeerAddress, Secure};
 use crate::tls::Tls;
 
+/// How long a request's head may be, and take; a TLS handshake may take as long.
+#[derive(Clone, Copy)]
+pub(super) struct Head {
+    pub(super) max_bytes: usize,
+    pub(super) timeout: Duration,
+}
+
 /// What every connection of a server shares.
 pub(super) struct Service {
     pub(super) router: Router,
     pub(super) tls: Option<Arc<Tls>>,
-    pub(super) head_max_bytes: usize,
-    pub(super) head_timeout: Duration,
+    pub(super) head: Head,
     pub(super) stopped: CancellationToken,
 }
 
@@ -51,7 +57,7 @@ async fn handshake(tls: &Tls, stream: TcpStream, service: &Service) -> Option<Tl
     let accepted = tokio::select! {
         biased;
         () = service.stopped.cancelled() => return None,
-        accepted = tokio::time::timeout(service.head_timeout, tls.accept(stream)) => accepted,
+        accepted = tokio::time::timeout(service.head.timeout, tls.accept(stream)) => accepted,
     };
     match accepted {
         Ok(Ok(stream)) => {
@@ -77,8 +83,8 @@ where
 {
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(service.head_timeout)
-        .max_buf_size(service.head_max_bytes)
+        .header_read_timeout(service.head.timeout)
+        .max_buf_size(service.head.max_bytes)
         .half_close(false);
     let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), router).with_upgrades());
     let served = tokio::select! {

@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::connection::Service;
+use self::connection::{Head, Service};
 pub(crate) use self::signals::stop_signal;
 use crate::settings::Settings;
 use crate::tls::Tls;
@@ -63,14 +63,13 @@ impl Server {
         tls: Option<Arc<Tls>>,
         settings: &Settings,
     ) -> Self {
+        let head = Head { max_bytes: settings.head_max_bytes, timeout: settings.head_timeout };
+        Self::within(head, listener, router, tls)
+    }
+
+    fn within(head: Head, listener: TcpListener, router: Router, tls: Option<Arc<Tls>>) -> Self {
         let (stopped, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let service = Arc::new(Service {
-            router,
-            tls,
-            head_max_bytes: settings.head_max_bytes,
-            head_timeout: settings.head_timeout,
-            stopped: stopped.clone(),
-        });
+        let service = Arc::new(Service { router, tls, head, stopped: stopped.clone() });
         tracker.spawn(accept::run(listener, service, tracker.clone()));
         Self { stopped, tracker }
     }

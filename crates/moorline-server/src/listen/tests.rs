@@ -12,7 +12,6 @@ use tokio_rustls::client::TlsStream;
 
 use super::*;
 use crate::proxy::{PeerAddress, Secure};
-use crate::settings;
 use crate::tls::tests::{Folder, Pair, pair};
 
 async fn start(tls: Option<Arc<Tls>>, head_timeout: Duration) -> (Server, SocketAddr) {
@@ -22,8 +21,8 @@ async fn start(tls: Option<Arc<Tls>>, head_timeout: Duration) -> (Server, Socket
         format!("{} {}", peer.0, secure.0)
     };
     let router = Router::new().route("/", get(seen));
-    let settings = Settings { head_timeout, ..settings::load(None).unwrap() };
-    (Server::start(listener, router, tls, &settings), address)
+    let head = Head { max_bytes: 16_384, timeout: head_timeout };
+    (Server::within(head, listener, router, tls), address)
 }
 
 async fn tls_server(folder: &Folder, pair: &Pair, head_timeout: Duration) -> (Server, SocketAddr, Arc<Tls>) {

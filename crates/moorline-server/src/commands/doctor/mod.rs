@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use crate::settings::{self, Settings};
+use crate::settings::{self, JwksPlace, Settings};
 
 /// Looks, changes nothing, and may run beside a server.
 #[derive(Debug, Args)]
@@ -94,7 +94,11 @@ pub(crate) fn run(arguments: &Doctor) -> ExitCode {
 fn of_settings(settings: &Settings) -> Vec<Check> {
     let mut checks = vec![network::listen(settings.listen), files::certificate(settings.tls.as_ref())];
     checks.extend(files::secrets(settings));
-    checks.extend(network::key_sets(&settings.auth));
+    let fetched = settings.auth.jwks.iter().filter_map(|jwks| match &jwks.from {
+        JwksPlace::Url(url) => Some(url.as_str()),
+        JwksPlace::File(_) => None,
+    });
+    checks.extend(network::key_sets(&fetched.collect::<Vec<_>>()));
     checks
 }
 

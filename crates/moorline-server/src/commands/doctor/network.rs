@@ -8,7 +8,6 @@ use reqwest::header::{DATE, HeaderMap};
 use reqwest::{Client, Url, redirect};
 
 use super::{Check, clock};
-use crate::settings::{AuthSettings, JwksPlace};
 
 /// How long a key set may take; the server waits no longer either.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,15 +31,7 @@ pub(super) fn listen(address: SocketAddr) -> Check {
 }
 
 /// Fetches each key set once, for its answer and its clock.
-pub(super) fn key_sets(auth: &AuthSettings) -> Vec<Check> {
-    let urls: Vec<&str> = auth
-        .jwks
-        .iter()
-        .filter_map(|jwks| match &jwks.from {
-            JwksPlace::Url(url) => Some(url.as_str()),
-            JwksPlace::File(_) => None,
-        })
-        .collect();
+pub(super) fn key_sets(urls: &[&str]) -> Vec<Check> {
     if urls.is_empty() {
         return Vec::new();
     }
@@ -108,5 +99,33 @@ mod tests {
         drop(taken);
         assert_eq!(listen(address).verdict, Verdict::Ok);
         assert_eq!(listen("192.0.2.1:8080".parse().unwrap()).verdict, Verdict::Bad);
+    }
+
+    /// An HTTP server that answers once, and what is said about it.
+    fn asked(answer: &'static str) -> Vec<(String, Verdict)> {
+        use std::io::{Read as _, Write as _};
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/keys.json?secret=s3cr3t", server.local_addr().unwrap());
+        let serving = std::thread::spawn(move || {
+            let (mut stream, _) = server.accept().unwrap();
+            let _head = stream.read(&mut [0; 4096]).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        let checks = key_sets(&[&url]);
+        serving.join().unwrap();
+        assert!(checks.iter().all(|check| !format!("{check:?}").contains("s3cr3t")), "{checks:?}");
+        checks.into_iter().map(|check| (check.check, check.verdict)).collect()
+    }
+
+    #[test]
+    fn a_key_set_is_fetched_and_its_clock_compared() {
+        let (set, clock) = ("key set at 127.0.0.1".to_owned(), "clock, compared with 127.0.0.1".to_owned());
+        let good = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        assert_eq!(asked(good), [(set.clone(), Verdict::Ok)]);
+        let old = "HTTP/1.1 200 OK\r\nDate: Sat, 01 Jan 2022 00:00:00 GMT\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(asked(old), [(set.clone(), Verdict::Ok), (clock, Verdict::Bad)]);
+        let gone = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(asked(gone), [(set.clone(), Verdict::Bad)]);
+        assert_eq!(asked(""), [(set, Verdict::Bad)]);
     }
 }
