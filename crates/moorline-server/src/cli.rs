@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completions, config, publish, rooms, sessions, tail};
+use crate::commands::{completions, config, doctor, publish, rooms, sessions, tail};
 use crate::exit;
 use crate::{dev, serve};
 
@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Tail(tail::Tail),
     Sessions(sessions::Sessions),
     Rooms(rooms::Rooms),
+    /// Find out what is wrong with this machine, the settings and the files that they name.
+    Doctor(doctor::Doctor),
     Completions(completions::Completions),
 }
 

@@ -15,6 +15,7 @@ mod keys;
 mod listen;
 mod logs;
 mod output;
+mod proxy;
 mod reload;
 mod run;
 mod serve;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         cli::Command::Dev(arguments) => dev::run(arguments),
         cli::Command::Serve(arguments) => serve::run(arguments),
         cli::Command::Config(arguments) => commands::config::run(arguments),
+        cli::Command::Doctor(arguments) => commands::doctor::run(&arguments),
         cli::Command::Publish(arguments) => commands::publish::run(&arguments),
         cli::Command::Tail(arguments) => commands::tail::run(&arguments),
         cli::Command::Sessions(arguments) => commands::sessions::run(&arguments),

@@ -13,7 +13,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("moorline-ws", &[]),
     ("moorline-broker", &["moorline-proto"]),
     ("moorline", &["moorline-proto", "moorline-ws", "moorline-broker"]),
-    ("moorline-server", &["moorline", "moorline-broker", "moorline-proto"]),
+    ("moorline-server", &["moorline", "moorline-broker", "moorline-proto", "moorline-ws"]),
     ("moorline-bench", &[]),
     ("xtask", &[]),
 ];

@@ -2,6 +2,7 @@
 
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod doctor;
 mod pages;
 pub(crate) mod publish;
 pub(crate) mod rooms;
