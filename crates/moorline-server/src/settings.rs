@@ -1,7 +1,12 @@
 //! Settings as they are written (`Raw`) and as they are meant (`Settings`).
 
+mod auth;
+
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub(crate) use auth::{Algorithm, AuthSettings, JwksPlace, JwksSource, KeySource};
 
 use figment::Figment;
 use figment::providers::{Env, Serialized};
@@ -15,6 +20,13 @@ const PREFIX: &str = "MOORLINE__";
 /// A setting that cannot be. Nothing was started.
 #[derive(Debug)]
 pub(crate) struct SettingsError(String);
+
+impl SettingsError {
+    /// Says what is wrong and how to mend it.
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
 
 impl std::fmt::Display for SettingsError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -32,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) body_max_bytes: usize,
     pub(crate) head_timeout: Duration,
     pub(crate) request_timeout: Duration,
+    pub(crate) auth: AuthSettings,
+    pub(crate) keys_file: Option<PathBuf>,
     pub(crate) node: Config,
 }
 
@@ -119,7 +133,15 @@ pub(crate) fn load(listen: Option<SocketAddr>) -> Result<Settings, SettingsError
     let mut raw: Raw = figment.extract().map_err(|error| unreadable(&error))?;
     raw.http.listen = listen.unwrap_or(raw.http.listen);
     check_ranges(&raw)?;
-    Ok(resolve(raw))
+    Ok(resolve(raw, auth::read(None)?))
+}
+
+/// Reads a settings file.
+///
+/// # Errors
+/// Names the setting and what it may be.
+pub(crate) fn load_file(path: Option<&Path>) -> Result<Settings, SettingsError> {
+    Ok(resolve(Raw::default(), auth::read(path)?))
 }
 
 /// Development settings believe who clients say they are: they stay on this machine.
@@ -199,7 +221,7 @@ fn check_ranges(raw: &Raw) -> Result<(), SettingsError> {
     Ok(())
 }
 
-fn resolve(raw: Raw) -> Settings {
+fn resolve(raw: Raw, (auth, keys_file): (AuthSettings, Option<PathBuf>)) -> Settings {
     let ms = Duration::from_millis;
     let retention = |records: u64, age: u64| Retention {
         records: size(records),
@@ -213,6 +235,8 @@ fn resolve(raw: Raw) -> Settings {
         body_max_bytes: size(raw.http.body_max_bytes),
         head_timeout: ms(raw.http.head_timeout_ms),
         request_timeout: ms(raw.http.request_timeout_ms),
+        auth,
+        keys_file,
         node: Config {
             heartbeat: HeartbeatPolicy {
                 interval: ms(raw.heartbeat.interval_ms),
@@ -285,7 +309,7 @@ mod tests {
     fn the_defaults_are_in_their_ranges_and_are_the_librarys() {
         let raw = Raw::default();
         check_ranges(&raw).unwrap();
-        let ours = resolve(raw).node;
+        let ours = resolve(raw, auth::read(None).unwrap()).node;
         assert_eq!(format!("{ours:?}"), format!("{:?}", Config::default()));
     }
 
