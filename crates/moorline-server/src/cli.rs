@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands;
+
 /// Keeps WebSocket connections alive, and gets every message to them.
 #[derive(Debug, Parser)]
 #[command(name = "moorline", version)]
@@ -16,6 +18,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run for development: in memory, on this machine alone, believing who clients say they are.
     Dev(Dev),
+    Keys(commands::keys::Keys),
+    Token(commands::token::Token),
 }
 
 /// Every setting is also an environment variable: MOORLINE__SECTION__NAME, as in MOORLINE__HEARTBEAT__INTERVAL_MS=5000.

@@ -2,9 +2,13 @@
 //! speaks HTTP.
 
 mod assemble;
+mod auth;
+mod bounded_file;
 mod cli;
+mod commands;
 mod dev;
 mod http;
+mod keys;
 mod listen;
 mod settings;
 
@@ -17,6 +21,8 @@ fn main() -> ExitCode {
     let arguments = cli::parse();
     match arguments.command {
         cli::Command::Dev(arguments) => finish(dev::run(&arguments)),
+        cli::Command::Keys(arguments) => finish(commands::keys::run(&arguments)),
+        cli::Command::Token(arguments) => finish(commands::token::run(&arguments)),
     }
 }
 
