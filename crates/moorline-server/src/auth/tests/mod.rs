@@ -4,4 +4,5 @@ mod bad_claims;
 mod bad_forms;
 mod fetched;
 mod good;
+mod loading;
 mod support;
