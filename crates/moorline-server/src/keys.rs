@@ -14,7 +14,7 @@ use moorline::Timestamp;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-pub(crate) use self::file::{KeysFile, KeysFileError, KeysLock, NewKey};
+pub(crate) use self::file::{KeysFile, KeysFileError, KeysLock, NewKey, check_name};
 use crate::settings::SettingsError;
 
 /// The most keys in one file.

@@ -69,7 +69,7 @@ impl Key {
     pub(super) fn from_file(
         id: Option<String>,
         algorithm: Algorithm,
-        content: SecretSlice<u8>,
+        content: &SecretSlice<u8>,
     ) -> Result<Self, KeyError> {
         let bytes = content.expose_secret();
         let (verifying, signing) = match algorithm {

@@ -140,7 +140,7 @@ fn read_key(source: &KeySource) -> Result<Key, SettingsError> {
         return Err(wrong(&"its id is empty: leave it out, or give it one"));
     }
     let bytes = bounded_file::read(&source.file, KEY_FILE_BYTES_MAX).map_err(|error| wrong(&error))?;
-    Key::from_file(source.id.clone(), source.algorithm, SecretSlice::from(bytes))
+    Key::from_file(source.id.clone(), source.algorithm, &SecretSlice::from(bytes))
         .map_err(|error| wrong(&error))
 }
 

@@ -10,7 +10,7 @@ use moorline::Timestamp;
 use serde_json::{Value, json};
 
 use super::Output;
-use crate::keys::{ApiKey, KeysFile, KeysFileError, KeysLock, NewKey, Scope};
+use crate::keys::{self, ApiKey, KeysFile, KeysFileError, KeysLock, NewKey, Scope};
 use crate::settings::{self, SettingsError};
 
 /// Create, list and revoke the API keys of the HTTP interface.
@@ -33,7 +33,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct Create {
     /// Whose key it is; a key that replaces another one has the same name.
-    #[arg(long)]
+    #[arg(long, value_parser = name)]
     name: String,
     /// What it allows; several times for several.
     #[arg(long = "scope", required = true, value_enum)]
@@ -168,6 +168,10 @@ fn line(key: &ApiKey) -> String {
         None => "without end".to_owned(),
     };
     format!("{}  {}  {}  since {}  {end}", key.id, key.name, scopes.join(","), key.created)
+}
+
+fn name(text: &str) -> Result<String, &'static str> {
+    keys::check_name(text).map(|()| text.to_owned())
 }
 
 /// To standard output, which may be closed.

@@ -172,10 +172,7 @@ impl RawKey {
         if !is_id(&self.id) {
             return Err(wrong("an id is 1 to 64 letters, digits and hyphens"));
         }
-        if self.name.is_empty() || self.name.len() > NAME_MAX_BYTES || self.name.chars().any(char::is_control)
-        {
-            return Err(wrong("a name is 1 to 128 bytes without control characters"));
-        }
+        check_name(&self.name).map_err(wrong)?;
         if self.scopes.is_empty() {
             return Err(wrong("it has no scope"));
         }
@@ -186,6 +183,15 @@ impl RawKey {
         let expires = self.expires.as_deref().map(time).transpose()?;
         Ok(ApiKey { id: self.id, name: self.name, scopes: self.scopes, created, expires, hash: Hash(hash) })
     }
+}
+
+/// Checks the name of a key.
+///
+/// # Errors
+/// Says what it may be.
+pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
+    let is_name = !name.is_empty() && name.len() <= NAME_MAX_BYTES && !name.chars().any(char::is_control);
+    is_name.then_some(()).ok_or("a name is 1 to 128 bytes without control characters")
 }
 
 fn is_id(id: &str) -> bool {

@@ -129,7 +129,7 @@ fn signatures() {
     let signed = |algorithm| format!("{}.{}", part(header(algorithm)), part(claims("")));
     let with = |algorithm, signature: &[u8]| format!("{}.{}", signed(algorithm), part(signature));
     let from = |algorithm, content: &str| {
-        Key::from_file(None, algorithm, SecretSlice::from(content.as_bytes().to_vec())).unwrap()
+        Key::from_file(None, algorithm, &SecretSlice::from(content.as_bytes().to_vec())).unwrap()
     };
     let wrong = "signature is wrong";
     // Nobody takes PEM for a secret here, so the attack is made by hand.

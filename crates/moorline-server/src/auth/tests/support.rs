@@ -202,7 +202,7 @@ pub(super) fn forge(algorithm: Algorithm, header: &str, claims: impl AsRef<[u8]>
 }
 
 pub(super) fn key(algorithm: Algorithm) -> Key {
-    Key::from_file(None, algorithm, SecretSlice::from(private(algorithm).into_bytes())).unwrap()
+    Key::from_file(None, algorithm, &SecretSlice::from(private(algorithm).into_bytes())).unwrap()
 }
 
 pub(super) fn forge_with(key: &Key, header: &str, claims: impl AsRef<[u8]>) -> String {
