@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 pub(crate) use self::file::{KeysFile, KeysFileError, KeysLock, NewKey, check_name};
+use crate::causes::causes;
 use crate::settings::SettingsError;
 
 /// The most keys in one file.
@@ -110,8 +111,9 @@ impl ApiKeys {
     /// # Errors
     /// It cannot be read, or a key in it cannot be.
     pub(crate) fn load(path: &Path) -> Result<Self, SettingsError> {
-        let wrong =
-            |error: KeysFileError| SettingsError::new(format!("keys.file: {}: {error}", path.display()));
+        let wrong = |error: KeysFileError| {
+            SettingsError::new(format!("keys.file: {}: {}", path.display(), causes(&error)))
+        };
         let file = KeysFile::read(path).map_err(wrong)?;
         Ok(Self { by_id: file.keys().map(|key| (key.id.clone(), Arc::new(key.clone()))).collect() })
     }

@@ -4,6 +4,7 @@
 mod assemble;
 mod auth;
 mod bounded_file;
+mod causes;
 mod cli;
 mod commands;
 mod dev;

@@ -10,6 +10,7 @@ use reqwest::{Client, Url, redirect};
 
 use super::jwks::{self, JwksError};
 use super::key::Key;
+use crate::causes::causes;
 use crate::settings::{Algorithm, SettingsError};
 
 /// How long a fetch may take, from its first packet to the last.
@@ -150,12 +151,6 @@ fn client(url: &Url) -> Result<Client, reqwest::Error> {
         builder.no_proxy().tls_certs_only([])
     };
     builder.build()
-}
-
-/// An error and what caused it, in one line.
-fn causes(error: &FetchError) -> String {
-    let chain = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn is_loopback(url: &Url) -> bool {

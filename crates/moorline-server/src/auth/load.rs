@@ -12,6 +12,7 @@ use super::jwks;
 use super::key::Key;
 use super::keyring::Keyring;
 use crate::bounded_file;
+use crate::causes::causes;
 use crate::settings::{Algorithm, AuthSettings, JwksPlace, JwksSource, KeySource, SettingsError};
 
 /// The largest file of one key, in bytes.
@@ -129,29 +130,26 @@ fn check_algorithms(set: &JwksSource) -> Result<(), SettingsError> {
 }
 
 fn read_key(source: &KeySource) -> Result<Key, SettingsError> {
-    let wrong = |why: &dyn std::fmt::Display| {
-        SettingsError::new(format!(
-            "auth.key: the {:?} key in {}: {why}",
-            source.algorithm,
-            source.file.display()
-        ))
+    let wrong = |why: &str| {
+        let (algorithm, file) = (source.algorithm, source.file.display());
+        SettingsError::new(format!("auth.key: the {algorithm:?} key in {file}: {why}"))
     };
     if source.id.as_ref().is_some_and(String::is_empty) {
-        return Err(wrong(&"its id is empty: leave it out, or give it one"));
+        return Err(wrong("its id is empty: leave it out, or give it one"));
     }
-    let bytes = bounded_file::read(&source.file, KEY_FILE_BYTES_MAX).map_err(|error| wrong(&error))?;
+    let bytes =
+        bounded_file::read(&source.file, KEY_FILE_BYTES_MAX).map_err(|error| wrong(&causes(&error)))?;
     Key::from_file(source.id.clone(), source.algorithm, &SecretSlice::from(bytes))
-        .map_err(|error| wrong(&error))
+        .map_err(|error| wrong(&causes(&error)))
 }
 
 fn read_set(path: &Path, algorithms: &[Algorithm]) -> Result<Vec<Arc<Key>>, SettingsError> {
-    let wrong = |why: &dyn std::fmt::Display| {
-        SettingsError::new(format!("auth.jwks: the key set in {}: {why}", path.display()))
-    };
-    let text = bounded_file::read(path, jwks::BYTES_MAX).map_err(|error| wrong(&error))?;
-    let keys = jwks::parse(&text, algorithms).map_err(|error| wrong(&error))?;
+    let wrong =
+        |why: &str| SettingsError::new(format!("auth.jwks: the key set in {}: {why}", path.display()));
+    let text = bounded_file::read(path, jwks::BYTES_MAX).map_err(|error| wrong(&causes(&error)))?;
+    let keys = jwks::parse(&text, algorithms).map_err(|error| wrong(&causes(&error)))?;
     if keys.is_empty() {
-        return Err(wrong(&"it has no key with a kid for these algorithms"));
+        return Err(wrong("it has no key with a kid for these algorithms"));
     }
     Ok(keys)
 }

@@ -63,7 +63,7 @@ pub(super) enum Refusal {
     Parameter(&'static str),
     #[error("the token names no key that is known here")]
     UnknownKey,
-    #[error("the token names no key, and there is more than one here")]
+    #[error("the token names no key, and there is not just one here")]
     NoKeyId,
     #[error("the header's alg is not the algorithm of its key")]
     OtherAlgorithm,

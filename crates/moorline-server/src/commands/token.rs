@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use moorline::{Pattern, Token as Presented, UserId};
 use serde_json::{Value, json};
@@ -101,11 +101,13 @@ impl Create {
 impl Inspect {
     fn run(&self) -> anyhow::Result<()> {
         let token = self.read()?;
-        let content = Inspection::of(&token).map_err(|why| anyhow!("{why}"))?;
-        let verdict = self.verdict(&token)?;
+        let (content, verdict) = match Inspection::of(&token) {
+            Ok(content) => (Some(content), self.verdict(&token)?),
+            Err(why) => (None, Some(Err(why))),
+        };
         print(&match self.output {
-            Output::Text => text(&content, verdict.as_ref())?,
-            Output::Json => value(&content, verdict.as_ref()).to_string(),
+            Output::Text => text(content.as_ref(), verdict.as_ref())?,
+            Output::Json => value(content.as_ref(), verdict.as_ref()).to_string(),
         })?;
         match verdict {
             Some(Err(why)) => bail!("the token would not be accepted: {why}"),
@@ -136,19 +138,22 @@ impl Inspect {
 
 type Verdict = Result<(), String>;
 
-fn text(content: &Inspection, verdict: Option<&Verdict>) -> anyhow::Result<String> {
+fn text(content: Option<&Inspection>, verdict: Option<&Verdict>) -> anyhow::Result<String> {
     let pretty = |value: &Value| serde_json::to_string_pretty(value).context("writing JSON");
     let verdict = match verdict {
         None => "not checked: name the settings with --config".to_owned(),
         Some(Ok(())) => "accepted".to_owned(),
         Some(Err(why)) => format!("not accepted: {why}"),
     };
+    let Some(content) = content else { return Ok(verdict) };
     Ok(format!("header {}\nclaims {}\n{verdict}", pretty(&content.header)?, pretty(&content.claims)?))
 }
 
-fn value(content: &Inspection, verdict: Option<&Verdict>) -> Value {
+fn value(content: Option<&Inspection>, verdict: Option<&Verdict>) -> Value {
+    let header = content.map(|content| &content.header);
+    let claims = content.map(|content| &content.claims);
     let why = verdict.and_then(|verdict| verdict.as_ref().err());
-    json!({"header": content.header, "claims": content.claims, "accepted": verdict.map(Result::is_ok), "why": why})
+    json!({"header": header, "claims": claims, "accepted": verdict.map(Result::is_ok), "why": why})
 }
 
 /// To standard output. What would steer a terminal is written as an escape, as JSON allows it.
@@ -170,4 +175,29 @@ fn user(text: &str) -> Result<UserId, String> {
 
 fn pattern(text: &str) -> Result<Pattern, String> {
     Pattern::new(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    #[test]
+    fn what_a_token_says_is_shown_whatever_it_is() {
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let token = format!("{}.{}.", part(r#"{"alg":"none"}"#), part(r#"{"sub":"\u0000","exp":1e300}"#));
+        let content = Inspection::of(&token).unwrap();
+        let shown = value(Some(&content), Some(&Err("why".to_owned())));
+        assert_eq!(shown["header"]["alg"], "none");
+        assert_eq!((&shown["accepted"], &shown["why"]), (&json!(false), &json!("why")));
+        assert!(
+            text(Some(&content), None).unwrap().ends_with("not checked: name the settings with --config")
+        );
+        for wrong in
+            ["", "a.b", "a.b.c.d", "!.!.!", &"a".repeat(9000), &format!("{}.e30.", part(&"[".repeat(500)))]
+        {
+            assert!(Inspection::of(wrong).is_err(), "{wrong}");
+        }
+    }
 }

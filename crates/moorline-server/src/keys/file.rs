@@ -24,13 +24,13 @@ const TABLE: &str = "[[key]]";
 /// Why a file of keys cannot be used, or was not changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeysFileError {
-    #[error("it cannot be read: {0}")]
+    #[error("it cannot be read")]
     Read(#[source] io::Error),
-    #[error("it cannot be written: {0}")]
+    #[error("it cannot be written")]
     Write(#[source] io::Error),
     #[error("it is not UTF-8")]
     NotText,
-    #[error("{0}")]
+    #[error("it is not a file of keys")]
     Toml(#[source] Box<toml::de::Error>),
     #[error("it has more than {KEYS_MAX} keys")]
     TooMany,
@@ -262,7 +262,7 @@ impl KeysLock {
     /// # Errors
     /// The lock cannot be had.
     pub(crate) fn take(path: &Path) -> Result<Self, KeysFileError> {
-        let lock = beside(path, "lock");
+        let lock = beside(&path.canonicalize().unwrap_or_else(|_new| path.to_owned()), "lock");
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(lock);
         let file = file.map_err(KeysFileError::Write)?;
         file.lock().map_err(KeysFileError::Write)?;

@@ -1,8 +1,12 @@
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use moorline::{Grants, Names, Pattern, Timestamp, TokenId, UserId};
+use secrecy::SecretSlice;
 
 use super::support::*;
+use crate::auth::key::{Key, PublicKey};
 use crate::auth::{SignError, TokenRequest};
 use crate::settings::{Algorithm, AuthSettings};
 
@@ -146,4 +150,54 @@ fn what_cannot_be_signed_is_refused() {
     assert!(matches!(verifier.sign(&request(86_400_001, 0, 1)), Err(SignError::Ttl(_))));
     assert!(matches!(verifier.sign(&request(60_000, 65, 1)), Err(SignError::TooManyPatterns)));
     assert!(matches!(verifier.sign(&request(60_000, 64, 255)), Err(SignError::TooLong)));
+}
+
+/// Examples of RFC 7515 (A.1, A.3) and RFC 8037 (A.4), which others made.
+#[test]
+fn the_signatures_of_the_standards_are_right() {
+    let bytes = |text: &str| URL_SAFE_NO_PAD.decode(text).unwrap();
+    let secret =
+        bytes("AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow");
+    let point = PublicKey::P256 {
+        x: bytes("f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU"),
+        y: bytes("x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"),
+    };
+    let edwards = PublicKey::Ed25519 { x: bytes("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo") };
+    let claims =
+        "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+    for (key, signed, signature) in [
+        (
+            Key::from_file(None, Algorithm::HS256, &SecretSlice::from(secret)),
+            format!("eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.{claims}"),
+            "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+        ),
+        (
+            Key::public("es".to_owned(), &point),
+            format!("eyJhbGciOiJFUzI1NiJ9.{claims}"),
+            "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q",
+        ),
+        (
+            Key::public("ed".to_owned(), &edwards),
+            "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc".to_owned(),
+            "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg",
+        ),
+    ] {
+        let key = key.unwrap();
+        assert!(key.verify(signed.as_bytes(), &bytes(signature)), "{key:?}");
+        assert!(!key.verify(signed.to_uppercase().as_bytes(), &bytes(signature)), "{key:?}");
+    }
+}
+
+/// A default provider of the process, whatever it does, is not asked.
+#[test]
+fn the_crypto_is_our_own_choice() {
+    use jsonwebtoken::crypto::{CryptoProvider, KeyUtils};
+    static BROKEN: CryptoProvider = CryptoProvider {
+        signer_factory: |_, _| panic!("the default signs"),
+        verifier_factory: |_, _| panic!("the default verifies"),
+        key_utils: KeyUtils::new_unimplemented(),
+    };
+    let _only_once = BROKEN.install_default(); // it is the only one here that does, and a second would be as broken
+    every_algorithm_is_accepted_with_the_identity_that_the_claims_tell();
+    a_token_that_was_signed_here_is_accepted_here();
 }
