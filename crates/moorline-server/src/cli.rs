@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completions, config, doctor, publish, rooms, sessions, tail};
+use crate::commands::{completions, config, doctor, keys, publish, rooms, sessions, tail, token};
 use crate::exit;
 use crate::{dev, serve};
 
@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Serve(serve::Serve),
     /// Write, check and show the configuration.
     Config(config::Config),
+    Keys(keys::Keys),
+    Token(token::Token),
     Publish(publish::Publish),
     Tail(tail::Tail),
     Sessions(sessions::Sessions),

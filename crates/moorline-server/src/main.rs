@@ -4,6 +4,8 @@
 mod app;
 mod assemble;
 mod auth;
+mod bounded_file;
+mod causes;
 mod cli;
 mod client;
 mod commands;
@@ -33,6 +35,8 @@ fn main() -> ExitCode {
         cli::Command::Serve(arguments) => serve::run(arguments),
         cli::Command::Config(arguments) => commands::config::run(arguments),
         cli::Command::Doctor(arguments) => commands::doctor::run(&arguments),
+        cli::Command::Keys(arguments) => commands::keys::run(&arguments),
+        cli::Command::Token(arguments) => commands::token::run(&arguments),
         cli::Command::Publish(arguments) => commands::publish::run(&arguments),
         cli::Command::Tail(arguments) => commands::tail::run(&arguments),
         cli::Command::Sessions(arguments) => commands::sessions::run(&arguments),

@@ -3,8 +3,10 @@
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod doctor;
+pub(crate) mod keys;
 mod pages;
 pub(crate) mod publish;
 pub(crate) mod rooms;
 pub(crate) mod sessions;
 pub(crate) mod tail;
+pub(crate) mod token;

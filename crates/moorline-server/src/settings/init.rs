@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use moorline::Timestamp;
 
 use super::{SettingsError, show};
-use crate::keys::{self, Scope};
+use crate::keys::{KeysFile, NewKey, Scope};
 
 const CONFIG: &str = "moorline.toml";
 const SECRET: &str = "token.secret";
@@ -33,12 +33,13 @@ pub(crate) fn init(folder: &Path, now: Timestamp) -> anyhow::Result<Initial> {
         return Err(exists(there).into());
     }
     std::fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))?;
-    let scopes = [Scope::Publish, Scope::Read, Scope::Manage, Scope::Tokens, Scope::Metrics];
-    let (api_key, keys) = keys::generate("backend", &scopes, None, now)?;
+    let scopes = vec![Scope::Publish, Scope::Read, Scope::Manage, Scope::Tokens, Scope::Metrics];
+    let mut keys = KeysFile::default();
+    let (_id, api_key) = keys.add(&NewKey { name: "backend".to_owned(), scopes, expires: None }, now)?;
     let [secret_path, keys_path, config_path] = &paths;
     let contents = [
         (secret_path, secret()?, Readers::Owner),
-        (keys_path, keys, Readers::Owner),
+        (keys_path, keys.text().to_owned(), Readers::Owner),
         (config_path, configuration(), Readers::Anyone),
     ];
     for (index, (path, text, readers)) in contents.iter().enumerate() {
