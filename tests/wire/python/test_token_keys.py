@@ -115,7 +115,7 @@ def signed(server, kind, name, kid, user="ann", **more):
 def from_url(serve, url, refresh=1000, **settings):
     return serve({
         "auth.key": None, "auth.jwks": [{"url": url, "algorithms": list(KINDS)}], "auth.jwks_refresh_ms": refresh,
-        **settings,
+        "limits.address_handshakes_per_s": 0, "limits.user_handshakes_per_s": 0, **settings,
     })
 
 
