@@ -2,7 +2,6 @@
 
 import os
 import resource
-import socket
 import threading
 import time
 
@@ -117,7 +116,8 @@ def test_r23_a_refused_frame_does_nothing(serve, connect):
     assert taken >= 3
 
 
-@pytest.mark.parametrize("frame", ["ping", '{"type":"pong"}', '{"type":"heartbeat_response"}', "not json", '{"type":"own"}'])
+@pytest.mark.parametrize("frame", [
+    "ping", '{"type":"pong"}', '{"type":"heartbeat_response"}', "not json", '{"type":"own"}'])
 def test_r23_every_frame_counts(serve, connect, frame):
     server = serve({"limits.connection_messages_per_s": 1, "limits.connection_messages_burst": 5})
     client = connect(server, **server.as_user("ann"))
@@ -166,7 +166,8 @@ def test_r23_refusals_count_in_a_row_only(serve, connect):
 
 def test_r23_bytes_of_one_connection(serve, connect):
     server = serve({
-        "connection.message_max_bytes": 2000, "limits.connection_bytes_per_s": 1000, "limits.connection_bytes_burst": 3000,
+        "connection.message_max_bytes": 2000, "limits.connection_bytes_per_s": 1000,
+        "limits.connection_bytes_burst": 3000,
     })
     client = connect(server, **server.as_user("ann"))
     big = {"type": "publish", "to": {"room": "r"}, "message": {"type": "x", "fill": "x" * 1200}}
