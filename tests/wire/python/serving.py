@@ -232,7 +232,7 @@ def offered(token):
 class KeySets:
     """Serves a key set over HTTP, well or badly, and counts what is asked."""
 
-    def __init__(self, keys=(), mode="well"):
+    def __init__(self, keys=(), mode="well", port=0):
         self.keys, self.mode, self.asked = list(keys), mode, []
         self._over = threading.Event()
         outer = self
@@ -247,7 +247,7 @@ class KeySets:
             def log_message(self, *_):
                 pass
 
-        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._http.daemon_threads = True
         self.port = self._http.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}/keys.json"

@@ -2,7 +2,6 @@
 
 import os
 import resource
-import socket
 import threading
 import time
 
@@ -18,16 +17,16 @@ PING = {"type": "ping"}
 
 
 def many(client, frames):
-    """Sends all of them at once, with refs; the replies, in order."""
+    """Sends all of them at once, with refs; their replies, in the order of the frames."""
     for n, frame in enumerate(frames):
         client.send({**frame, "ref": n})
-    replies = []
+    replies = {}
     while len(replies) < len(frames):
         frame = client.next()
         if frame["type"] == "reply":
-            assert frame["ref"] == len(replies)
-            replies.append(frame)
-    return replies
+            assert frame["ref"] not in replies, frame
+            replies[frame["ref"]] = frame
+    return [replies[n] for n in range(len(frames))]
 
 
 def judged(replies):
@@ -117,7 +116,8 @@ def test_r23_a_refused_frame_does_nothing(serve, connect):
     assert taken >= 3
 
 
-@pytest.mark.parametrize("frame", ["ping", '{"type":"pong"}', '{"type":"heartbeat_response"}', "not json", '{"type":"own"}'])
+@pytest.mark.parametrize("frame", [
+    "ping", '{"type":"pong"}', '{"type":"heartbeat_response"}', "not json", '{"type":"own"}'])
 def test_r23_every_frame_counts(serve, connect, frame):
     server = serve({"limits.connection_messages_per_s": 1, "limits.connection_messages_burst": 5})
     client = connect(server, **server.as_user("ann"))
@@ -166,7 +166,8 @@ def test_r23_refusals_count_in_a_row_only(serve, connect):
 
 def test_r23_bytes_of_one_connection(serve, connect):
     server = serve({
-        "connection.message_max_bytes": 2000, "limits.connection_bytes_per_s": 1000, "limits.connection_bytes_burst": 3000,
+        "connection.message_max_bytes": 2000, "limits.connection_bytes_per_s": 1000,
+        "limits.connection_bytes_burst": 3000,
     })
     client = connect(server, **server.as_user("ann"))
     big = {"type": "publish", "to": {"room": "r"}, "message": {"type": "x", "fill": "x" * 1200}}
@@ -362,7 +363,7 @@ def test_r23_no_more_descriptors(serve, connect):
     sender, member = (connect(server, room, **server.as_user(user)) for user in ("ann", "bob"))
     idle = []
     try:
-        for _ in range(2 * DESCRIPTORS):
+        for _ in range(DESCRIPTORS + 10):  # the rest wait in the system's queue
             idle.append(tcp(server))
         eventually(lambda: descriptors(server.process) >= DESCRIPTORS - 20, what="its descriptors to be in use")
         assert descriptors(server.process) <= DESCRIPTORS
