@@ -18,9 +18,11 @@ pub(crate) enum Tool {
     /// Node, and the packages that `tests/wire/package-lock.json` pins.
     Node,
     Chromium,
+    /// The reverse proxy of `docs/nginx.md`.
+    Nginx,
 }
 
-pub(crate) const TOOLS: [Tool; 4] = [Tool::CargoDeny, Tool::Python, Tool::Node, Tool::Chromium];
+pub(crate) const TOOLS: [Tool; 5] = [Tool::CargoDeny, Tool::Python, Tool::Node, Tool::Chromium, Tool::Nginx];
 
 /// The version that is installed where none as new is on the search path.
 const CARGO_DENY: &str = "0.20.2";
@@ -35,6 +37,7 @@ pub(crate) fn ready(shop: &Shop, tool: Tool) -> Result<(), String> {
         Tool::Python => python(shop),
         Tool::Node => node(shop),
         Tool::Chromium => browser(shop),
+        Tool::Nginx => proxy(shop),
     }
 }
 
@@ -56,6 +59,19 @@ pub(crate) fn chromium(shop: &Shop) -> Option<PathBuf> {
         Some(named) => Some(PathBuf::from(named)).filter(|path| path.is_file()),
         None => shop.find(&CHROMIUM_NAMES),
     }
+}
+
+fn proxy(shop: &Shop) -> Result<(), String> {
+    const WHAT: &str = "nginx (it need not run as a service)";
+    if nginx(shop).is_none() {
+        apt(shop, WHAT, "nginx")?;
+    }
+    nginx(shop).map(drop).ok_or_else(|| format!("{WHAT} is missing, even after installing it"))
+}
+
+/// The first nginx on the search path, or where Debian puts it, which is not on everybody's.
+pub(crate) fn nginx(shop: &Shop) -> Option<PathBuf> {
+    shop.find(&["nginx"]).or_else(|| Some(PathBuf::from("/usr/sbin/nginx")).filter(|path| path.is_file()))
 }
 
 fn cargo_deny(shop: &Shop) -> Result<(), String> {
@@ -128,6 +144,8 @@ fn apt(shop: &Shop, what: &str, packages: &str) -> Result<(), String> {
     let get = |args: &str| {
         let mut command = shop.command("apt-get");
         command.args(args.split_whitespace()).env("DEBIAN_FRONTEND", "noninteractive");
+        // In single-user mode no service is started by its package.
+        command.env("RUNLEVEL", "1");
         job::run(&mut command, job::LIMIT).result()
     };
     get("update -q")?;

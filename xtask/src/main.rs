@@ -5,6 +5,7 @@ mod gate;
 mod install;
 mod job;
 mod leftovers;
+mod server;
 mod shop;
 mod stages;
 mod suites;

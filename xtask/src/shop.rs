@@ -16,6 +16,8 @@ pub(crate) struct Shop {
     pub(crate) target: PathBuf,
     /// What the gate installs for itself, under `target`.
     pub(crate) tools: PathBuf,
+    /// Cargo's name of the machine that this runs on.
+    pub(crate) host: String,
     /// Set once the server was built by this run: a suite never tests an older one.
     pub(crate) built: Cell<bool>,
 }
@@ -27,12 +29,18 @@ impl Shop {
         let target =
             metadata["target_directory"].as_str().ok_or("cargo metadata names no target directory")?;
         let target = PathBuf::from(target);
-        Ok(Self { tools: target.join("tools"), target, root, built: Cell::new(false) })
+        Ok(Self { tools: target.join("tools"), target, root, host: host()?, built: Cell::new(false) })
     }
 
     /// The program under test.
     pub(crate) fn server(&self) -> PathBuf {
-        self.target.join("debug").join("moorline")
+        let target = if self.is_static() { self.target.join(&self.host) } else { self.target.clone() };
+        target.join("debug").join("moorline")
+    }
+
+    /// Whether the server is built without any library of the system: where that can be done.
+    pub(crate) fn is_static(&self) -> bool {
+        self.host.ends_with("-linux-gnu")
     }
 
     pub(crate) fn venv_python(&self) -> PathBuf {
@@ -74,6 +82,15 @@ impl Shop {
         let all = std::iter::once(self.tools.join("bin")).chain(env::split_paths(&present));
         env::join_paths(all).unwrap_or(present)
     }
+}
+
+/// The machine's name, as the compiler that cargo uses has it.
+fn host() -> Result<String, String> {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).arg("-vV").output().map_err(|why| format!("rustc -vV: {why}"))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).ok_or_else(|| "rustc -vV names no host".to_owned())
 }
 
 /// What `cargo metadata` says about the workspace.

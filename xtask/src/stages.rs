@@ -4,7 +4,7 @@ use crate::counts::{self, Counts};
 use crate::install::Tool;
 use crate::job;
 use crate::shop::Shop;
-use crate::{suites, tidy};
+use crate::{server, suites, tidy};
 
 /// What became of a stage.
 pub(crate) struct Verdict {
@@ -72,8 +72,13 @@ const STAGES: [Stage; 10] = [
     Stage { needs: &[Tool::CargoDeny], ..check("deny", "dependencies: bans, licences, sources", deny) },
     check("docs", "the API's documentation builds without a warning", docs),
     check("rust", "unit, property and doc tests of the workspace", rust_tests),
-    check("build", "the server that the suites below talk to", build),
-    suite("python", "the server from outside, spoken to by Python", &[Tool::Python], suites::python),
+    check("build", "the server that the suites below talk to; on Linux it needs no library", server::build),
+    suite(
+        "python",
+        "the server from outside, spoken to by Python",
+        &[Tool::Python, Tool::Nginx],
+        suites::python,
+    ),
     suite("node", "the server from outside, spoken to by Node", &[Tool::Node], suites::node),
     suite("browser", "the server from a page in Chromium", &[Tool::Node, Tool::Chromium], suites::browser),
 ];
@@ -122,16 +127,6 @@ fn docs(shop: &Shop) -> Verdict {
 fn rust_tests(shop: &Shop) -> Verdict {
     let done = job::run(&mut shop.cargo("test --workspace --locked --no-fail-fast"), job::LIMIT);
     Verdict::suite(counts::cargo_test(&done.stdout), done.failure)
-}
-
-fn build(shop: &Shop) -> Verdict {
-    let verdict = cargo(shop, "build --locked --package moorline-server");
-    let is_there = shop.server().is_file();
-    shop.built.set(verdict.failures.is_empty() && is_there);
-    match verdict.failures.is_empty() && !is_there {
-        true => Verdict::check(Err(format!("the build left no {}", shop.server().display()))),
-        false => verdict,
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! The black-box suites: programs that know the server by its socket alone. They get its path as `MOORLINE_BIN`, and the
-//! browser's as `MOORLINE_CHROMIUM`.
+//! browser's as `MOORLINE_CHROMIUM`, nginx's as `MOORLINE_NGINX`.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,6 +13,9 @@ use crate::stages::Verdict;
 pub(crate) fn python(shop: &Shop) -> Verdict {
     let mut command = shop.command(shop.venv_python());
     command.args(["-m", "pytest", "-q", "--color=no"]);
+    if let Some(nginx) = install::nginx(shop) {
+        command.env("MOORLINE_NGINX", nginx);
+    }
     run(shop, "python", command, counts::pytest)
 }
 

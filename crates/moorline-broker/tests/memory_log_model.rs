@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use moorline_broker::LogExt as _;
 use moorline_broker::{
-    AppendError, Appended, Draft, Log, LogStats, MemoryLog, PublishKey, ReadLimit, Retention, RetentionRules,
+    AppendError, Appended, Draft, Log, LogStats, MemoryLog, PrefixRetention, PublishKey, ReadLimit,
+    Retention, RetentionRules,
 };
 use moorline_proto::id::{PublishId, RoomName};
 use moorline_proto::message::Message;
@@ -24,10 +25,21 @@ const ROOMS: [&str; 6] = ["a", "b", "c", "@all", "@user/u", "@session/s"];
 const EPOCH: Epoch = Epoch(3);
 const IDS: usize = 6;
 
+/// What a room keeps: own rooms, those that begin with `b`, and the others.
+fn bounds(room: usize) -> Retention {
+    let (records, bytes, age) = match ROOMS[room].as_bytes()[0] {
+        b'@' => (3, 900, 40),
+        b'b' => (4, 700, 70),
+        _ => (6, 1_200, 100),
+    };
+    Retention { records, bytes, age: Duration::from_millis(age) }
+}
+
 fn rules() -> RetentionRules {
     RetentionRules {
-        room: Retention { records: 6, bytes: 1_200, age: Duration::from_millis(100) },
-        own: Retention { records: 3, bytes: 900, age: Duration::from_millis(40) },
+        prefixes: vec![PrefixRetention { prefix: "b".into(), keep: bounds(1) }],
+        room: bounds(0),
+        own: bounds(3),
         total_bytes: 2_400,
         id_age: Duration::from_millis(60),
         id_bytes: IDS * RetentionRules::ID_COST_BYTES,
@@ -136,7 +148,7 @@ impl Model {
     }
 
     fn retain(&mut self, room: usize, now: u64) {
-        let bounds = if ROOMS[room].starts_with('@') { rules().own } else { rules().room };
+        let bounds = bounds(room);
         loop {
             let records = self.of(room);
             let bytes: usize = records.iter().map(Record::cost_bytes).sum();
@@ -153,7 +165,7 @@ impl Model {
 
     fn expire(&mut self, now: u64) {
         let is_old = |(room, record): &(usize, Record)| {
-            now - record.timestamp.0 >= if ROOMS[*room].starts_with('@') { 40 } else { 100 }
+            now - record.timestamp.0 >= u64::try_from(bounds(*room).age.as_millis()).unwrap()
         };
         while let Some(index) = self.kept.iter().position(is_old) {
             self.cut(index);

@@ -21,21 +21,27 @@ use moorline_broker::{
 };
 use moorline_proto::batch::{EncodedBatch, EncodedEphemeral};
 use moorline_proto::codec;
-use moorline_proto::error::Rejection;
+use moorline_proto::error::{ErrorCode, Rejection};
 use moorline_proto::frame::{
     Answer, ClientFrame, Hello, Presence, Publish, PublishAnswer, PublishOutcome, Ref, Target,
 };
+use moorline_proto::grants::{Names, Pattern};
 use moorline_proto::heartbeat::Policy;
 use moorline_proto::id::{Owner, RoomName, SessionId, UserId};
+use moorline_proto::identity::{Identity, Token, TokenId};
 use moorline_proto::position::{Epoch, Offset};
-use moorline_proto::shard::{Claim, ConnectionId, Host, Input, Output, Peer, SessionKey, Shard, ShardConfig};
+use moorline_proto::revocations::Revocations;
+use moorline_proto::shard::{
+    Claim, ConnectionId, ExpiryConfig, Host, Input, Output, Peer, SessionKey, Shard, ShardConfig,
+};
 use moorline_proto::time::{Instant, Now, Timestamp};
 use moorline_proto::token::ResumeToken;
 use moorline_proto::users::{UserLimits, Users};
 use serde_json::{Value, json};
 
-const TRANSCRIPTS: [&str; 14] = [
+const TRANSCRIPTS: [&str; 17] = [
     "ack.txt",
+    "authorizer.txt",
     "errors.txt",
     "establish.txt",
     "except.txt",
@@ -46,9 +52,11 @@ const TRANSCRIPTS: [&str; 14] = [
     "reconnect.txt",
     "reset.txt",
     "resume.txt",
+    "revocation.txt",
     "rooms.txt",
     "takeover.txt",
     "targets.txt",
+    "tokens.txt",
 ];
 
 fn folder() -> PathBuf {
@@ -115,6 +123,7 @@ struct Sockets {
     sockets: HashMap<ConnectionId, Socket>,
     bound: HashMap<SessionKey, ConnectionId>,
     users: Users,
+    revocations: Revocations,
 }
 
 impl Host for Sockets {
@@ -133,6 +142,10 @@ impl Host for Sockets {
 
     fn with_users(&mut self, act: &mut dyn FnMut(&mut Users)) {
         act(&mut self.users);
+    }
+
+    fn is_revoked(&mut self, identity: &Identity) -> bool {
+        self.revocations.revoke(identity)
     }
 }
 
@@ -156,6 +169,8 @@ struct Stage {
     page: ReadLimit,
     actors: BTreeMap<String, Actor>,
     variables: BTreeMap<String, Value>,
+    /// Whose publishes wait for the authorizer.
+    asking: VecDeque<Peer>,
     clock: Arc<AtomicU64>,
     now: Instant,
     connections: u64,
@@ -176,6 +191,10 @@ impl Stage {
             pending_max_bytes: 128 * 1024,
             stall_timeout: Duration::from_secs(30),
             in_flight_max: 1_024,
+            shard_rooms_max: 1_000_000,
+            expiry: ExpiryConfig::default(),
+            authenticates: false,
+            authorizes: false,
             framing: wire::FRAMING,
         };
         for setting in settings {
@@ -185,6 +204,9 @@ impl Stage {
                 "retention.room_records" => rules.room.records = value,
                 "connection.pending_max_bytes" => config.pending_max_bytes = value,
                 "session.rooms_max" => config.rooms_max = value,
+                "limits.rooms_max" => config.shard_rooms_max = value,
+                "authenticator" => config.authenticates = value == 1,
+                "authorizer" => config.authorizes = value == 1,
                 _ => panic!("no transcript needs the setting {name} so far"),
             }
         }
@@ -194,17 +216,19 @@ impl Stage {
         let broker =
             LocalBroker::new(log, move || Timestamp(hand.load(Ordering::Relaxed)), Durability::Memory);
         let users = Users::new(UserLimits::default());
+        let revocations = Revocations::new(Duration::from_secs(24 * 3600));
         let page = ReadLimit { records: 256, bytes: config.pending_max_bytes / 2 };
         let begin = Now { instant: Instant::default(), timestamp: Timestamp(BEGIN) };
         let mut stage = Self {
             shard: Shard::new(Arc::new(config), begin),
-            sockets: Sockets { sockets: HashMap::new(), bound: HashMap::new(), users },
+            sockets: Sockets { sockets: HashMap::new(), bound: HashMap::new(), users, revocations },
             announcements: broker.announcements(),
             broker,
             store: MemorySessions::new(),
             page,
             actors: BTreeMap::new(),
             variables: BTreeMap::new(),
+            asking: VecDeque::new(),
             clock,
             now: Instant::default(),
             connections: 0,
@@ -268,6 +292,22 @@ impl Stage {
                 let id = SessionId::new(id).unwrap();
                 self.shard.disconnect(now, &id, &mut self.sockets);
             }
+            ["revoke", "user", user] if who == "http" => {
+                let user = UserId::new(user).unwrap();
+                self.sockets.revocations.revoke_user(user.clone(), now.timestamp).unwrap();
+                self.shard.revoke_user(now, &user, &mut self.sockets);
+            }
+            ["revoke", "token", token] if who == "http" => {
+                let token = TokenId::new(token).unwrap();
+                self.sockets.revocations.revoke_token(token.clone(), now.timestamp).unwrap();
+                self.shard.revoke_token(now, &token, &mut self.sockets);
+            }
+            ["allows" | "forbids"] if who == "authorizer" => {
+                let peer = self.asking.pop_front()?;
+                let why = || Rejection::new(ErrorCode::Forbidden, "the application does not allow it");
+                let outcome = if words[0] == "allows" { Ok(()) } else { Err(why()) };
+                self.handle(Input::Authorized(peer, outcome));
+            }
             ["clear", room] if who == "http" => {
                 self.broker.clear(RoomName::new(room).unwrap()).now_or_never().unwrap().unwrap();
             }
@@ -316,11 +356,17 @@ impl Stage {
             |name: &str| query.get(name).map(|value| known(value).unwrap_or_else(|| (*value).to_owned()));
         let number = u8::try_from(self.connections).unwrap();
         let token = parameter("resume_token").map(|text| ResumeToken::presented(&text));
+        let has_token = hello.token.is_some();
+        let identity = match (hello.token, parameter("user")) {
+            (Some(token), _) => identity(&token, self.moment()).unwrap(),
+            (None, Some(user)) => Identity::user(UserId::new(&user).unwrap()),
+            (None, None) => Identity::anonymous(),
+        };
         let claim = Claim {
             connection: actor.connection,
-            user: parameter("user").map(|user| UserId::new(&user).unwrap()),
+            identity,
             asked: hello.session.or(parameter("session").map(|id| SessionId::new(&id).unwrap())),
-            may_choose: true,
+            may_choose: !has_token,
             resume_token: hello.resume_token.or(token),
             positions: hello.positions,
             last: parameter("last_message_id").map(|id| Offset(id.parse().unwrap())),
@@ -458,6 +504,13 @@ impl Stage {
             Output::Publish { ticket, sender, publish } => {
                 Input::Published(ticket, self.publish(&sender, &publish))
             }
+            Output::Authenticate(ticket, token) => {
+                Input::Authenticated(ticket, identity(&token, now).map(Box::new))
+            }
+            Output::Authorize { peer, .. } => {
+                self.asking.push_back(peer);
+                return None;
+            }
             Output::Presence(ticket, room) => {
                 let (count, sessions) = self.shard.present(&room, Presence::MAX_LISTED);
                 Input::Presence(ticket, Presence { room, count, sessions })
@@ -479,9 +532,12 @@ impl Stage {
                 let mut actors = self.actors.values_mut();
                 actors.find(|actor| actor.connection == peer.connection).unwrap().peer = Some(peer);
             }
-            Output::Refuse(connection, code, _) => {
+            Output::Refuse(connection, refusal) => {
                 let socket = self.sockets.sockets.get_mut(&connection).unwrap();
-                (wire::FRAMING.close)(&mut socket.bytes, code.number(), "");
+                if let Some(frame) = &refusal.frame {
+                    wire::FRAMING.text(&mut socket.bytes, &codec::encode(frame));
+                }
+                (wire::FRAMING.close)(&mut socket.bytes, refusal.code.number(), "");
             }
             Output::Close { peer, rest } => {
                 self.sockets.sockets.get_mut(&peer.connection).unwrap().bytes.extend(rest);
@@ -543,6 +599,35 @@ fn shown(frame: wire::Frame) -> String {
         wire::Frame::Pong => "(pong)".to_owned(),
         wire::Frame::Close(code) => format!("closed {code}"),
     }
+}
+
+/// Whom a token of the transcripts speaks for: `ann`, or `ann;join=a,b*;publish=c;session=s;for=60s;id=t1`. `for` is how
+/// long it is valid.
+fn identity(token: &Token, now: Now) -> Result<Identity, Rejection> {
+    let mut parts = token.expose().split(';');
+    let user = parts.next().and_then(|user| UserId::new(user).ok());
+    let user = user.ok_or_else(|| Rejection::new(ErrorCode::NotAuthenticated, "this is no token"))?;
+    let mut identity = Identity { issued_at: Some(now.timestamp), ..Identity::user(user) };
+    identity.grants.session = Names::NONE;
+    for part in parts {
+        let (name, value) = part.split_once('=').unwrap();
+        let names = || {
+            let patterns = value.split(',').filter(|text| !text.is_empty());
+            Names::Matching(patterns.map(|text| Pattern::new(text).unwrap()).collect())
+        };
+        match name {
+            "join" => identity.grants.join = names(),
+            "publish" => identity.grants.publish = names(),
+            "session" => identity.grants.session = names(),
+            "id" => identity.token = TokenId::new(value).ok(),
+            "for" => {
+                let until = now.timestamp.0 + u64::try_from(duration(value).as_millis()).unwrap();
+                identity.expires_at = Some(Timestamp(until));
+            }
+            _ => panic!("{name} says nothing in a token"),
+        }
+    }
+    Ok(identity)
 }
 
 fn words(text: &str) -> Vec<&str> {

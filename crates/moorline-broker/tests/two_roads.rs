@@ -8,6 +8,7 @@ mod support;
 use moorline_proto::codec;
 use moorline_proto::frame::{ClientFrame, Publish};
 use moorline_proto::id::{RoomName, SessionId, UserId};
+use moorline_proto::identity::Identity;
 use moorline_proto::shard::{Claim, ConnectionId, Input, Peer};
 use moorline_proto::token::ResumeToken;
 use support::link::Link;
@@ -36,7 +37,7 @@ impl Road {
         node.sockets.links.insert(READER, Link::new(READER, 0, 1 << 20));
         let claim = Claim {
             connection: READER,
-            user: UserId::new("ann").ok(),
+            identity: Identity::user(UserId::new("ann").unwrap()),
             asked: None,
             may_choose: true,
             resume_token: None,

@@ -97,6 +97,27 @@ pub enum ClientFrame {
     },
 }
 
+impl ClientFrame {
+    /// Its type, for counting: the application's own are one.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "hello",
+            Self::Join { .. } => "join",
+            Self::Leave { .. } => "leave",
+            Self::Publish(_) => "publish",
+            Self::Ack { .. } => "ack",
+            Self::Reconnect { .. } => "reconnect",
+            Self::Presence { .. } => "presence",
+            Self::Ping | Self::TextPing => "ping",
+            Self::Pong { .. } => "pong",
+            Self::HeartbeatResponse => "heartbeat_response",
+            Self::Auth { .. } => "auth",
+            Self::Application { .. } => "application",
+        }
+    }
+}
+
 /// The first frame.
 #[derive(Clone, Debug, Default)]
 pub struct Hello {

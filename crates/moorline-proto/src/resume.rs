@@ -43,6 +43,20 @@ pub enum ResetReason {
     Expired,
 }
 
+impl ResetReason {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Retention => "retention",
+            Self::Cleared => "cleared",
+            Self::Epoch => "epoch",
+            Self::Ahead => "ahead",
+            Self::Expired => "expired",
+        }
+    }
+}
+
 /// How a reader goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resume {

@@ -12,6 +12,8 @@ pub struct Mark {
     pub room: RoomName,
     /// Everything up to it has been processed.
     pub acked: Position,
+    /// Whether the application made the session a member: then no token's grants take it away.
+    pub is_added: bool,
 }
 
 /// A session as a store keeps it.

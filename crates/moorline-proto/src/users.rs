@@ -53,6 +53,11 @@ impl Users {
         Self { limits, entries: HashMap::new(), connected: 0 }
     }
 
+    /// Other bounds from now on. Who is over one stays.
+    pub const fn set_limits(&mut self, limits: UserLimits) {
+        self.limits = limits;
+    }
+
     /// A session of the user connects, new or back from absence. False, and nothing changed, at the limit.
     #[must_use]
     pub fn connect(&mut self, user: &UserId, session: &SessionId) -> bool {

@@ -1,6 +1,7 @@
-//! What every request may need.
+//! What every request may need, shared. What a reload replaces is behind a lock that is held for a moment.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::extract::FromRef;
@@ -8,92 +9,159 @@ use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
 use moorline::{Node, Rate};
 
+use crate::assemble::Files;
 use crate::auth::Verifier;
 use crate::http::origin::Origins;
 use crate::keys::ApiKeys;
-use crate::settings::{Settings, SettingsError};
+use crate::settings::{Loaded, Settings, SettingsError, Sources};
+use crate::tls::Tls;
 
+/// Who the server is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
+    /// One person on this machine: who clients say they are is believed.
     Development,
-    #[allow(dead_code)]
+    /// Anyone: tokens and API keys are checked.
     Serving,
 }
 
-#[derive(Debug)]
+/// What a reload did: names of settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reloaded {
+    /// They were different, and count now.
     pub(crate) reloaded: Vec<String>,
+    /// They were different, and count from the next start on.
     pub(crate) needs_restart: Vec<String>,
 }
 
+/// The running server.
 #[derive(Clone)]
 pub(crate) struct App(Arc<Inner>);
 
 struct Inner {
     node: Node,
-    mode: Mode,
+    sources: Sources,
     verifier: Option<Arc<Verifier>>,
-    keys: Arc<ApiKeys>,
-    origins: Arc<Origins>,
+    tls: Option<Arc<Tls>>,
     metrics: PrometheusHandle,
-    body_max_bytes: usize,
-    request_timeout: Duration,
+    /// As they were at the start, for what no reload changes.
+    settings: Settings,
+    current: RwLock<Current>,
+    reloads: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// What a reload replaces.
+#[derive(Clone)]
+pub(crate) struct Current {
+    pub(crate) loaded: Arc<Loaded>,
+    pub(crate) keys: Arc<ApiKeys>,
+    pub(crate) origins: Arc<Origins>,
+}
+
+impl Current {
+    /// # Errors
+    /// An origin is none.
+    pub(crate) fn new(loaded: Loaded, keys: Arc<ApiKeys>) -> Result<Self, SettingsError> {
+        let origins = Arc::new(Origins::parse(&loaded.settings.origins)?);
+        Ok(Self { loaded: Arc::new(loaded), keys, origins })
+    }
 }
 
 impl App {
-    pub(crate) fn development(node: Node, settings: &Settings, metrics: PrometheusHandle) -> Self {
-        Self(Arc::new(Inner {
-            node,
-            mode: if std::env::var_os("STUB_SERVING").is_some() { Mode::Serving } else { Mode::Development },
-            verifier: std::env::var_os("STUB_SERVING").map(|_| Arc::new(Verifier)),
-            keys: Arc::new(ApiKeys),
-            origins: Arc::new(Origins),
-            metrics,
-            body_max_bytes: settings.body_max_bytes,
-            request_timeout: settings.request_timeout,
-        }))
+    /// # Errors
+    /// An origin is none.
+    pub(crate) fn new(
+        node: Node,
+        sources: Sources,
+        loaded: Loaded,
+        files: Files,
+        metrics: PrometheusHandle,
+    ) -> Result<Self, SettingsError> {
+        let Files { verifier, keys, tls } = files;
+        let settings = loaded.settings.clone();
+        let current = RwLock::new(Current::new(loaded, keys)?);
+        let reloads = Arc::default();
+        Ok(Self(Arc::new(Inner { node, sources, verifier, tls, metrics, settings, current, reloads })))
     }
+
     pub(crate) fn node(&self) -> &Node {
         &self.0.node
     }
+
     pub(crate) fn mode(&self) -> Mode {
-        self.0.mode
+        self.0.sources.mode
     }
+
+    /// None in development.
     pub(crate) fn verifier(&self) -> Option<&Arc<Verifier>> {
         self.0.verifier.as_ref()
     }
+
+    /// None where connections are not encrypted here.
+    pub(crate) fn tls(&self) -> Option<&Arc<Tls>> {
+        self.0.tls.as_ref()
+    }
+
+    /// As of now.
     pub(crate) fn keys(&self) -> Arc<ApiKeys> {
-        Arc::clone(&self.0.keys)
+        self.current().keys
     }
+
+    /// As of now.
     pub(crate) fn origins(&self) -> Arc<Origins> {
-        Arc::clone(&self.0.origins)
+        self.current().origins
     }
-    #[allow(clippy::unused_self)]
+
     pub(crate) fn proxies(&self) -> &[IpNet] {
-        &[]
+        &self.0.settings.trusted_proxies
     }
+
     pub(crate) fn cookie(&self) -> Option<String> {
-        std::env::var("STUB_SERVING").ok()
+        self.0.settings.auth.cookie.clone()
     }
+
+    /// As of now; none is no limit.
     pub(crate) fn key_requests(&self) -> Option<Rate> {
-        let rate = std::env::var("STUB_RATE").ok()?.parse().ok()?;
-        Some(Rate { per_s: rate, burst: rate })
+        self.current().loaded.settings.key_requests
     }
+
     pub(crate) fn lifetime_max(&self) -> Duration {
-        Duration::from_secs(24 * 3600)
+        self.0.settings.auth.lifetime_max
     }
-    #[allow(clippy::unused_async)]
-    pub(crate) async fn reload(&self) -> Result<Reloaded, SettingsError> {
-        Ok(Reloaded { reloaded: vec![], needs_restart: vec![] })
-    }
+
     pub(crate) fn metrics(&self) -> &PrometheusHandle {
         &self.0.metrics
     }
+
     pub(crate) fn body_max_bytes(&self) -> usize {
-        self.0.body_max_bytes
+        self.0.settings.body_max_bytes
     }
+
     pub(crate) fn request_timeout(&self) -> Duration {
-        self.0.request_timeout
+        self.0.settings.request_timeout
+    }
+
+    pub(crate) fn sources(&self) -> &Sources {
+        &self.0.sources
+    }
+
+    /// For one reload at a time.
+    pub(crate) fn reloads(&self) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(&self.0.reloads)
+    }
+
+    pub(crate) fn current(&self) -> Current {
+        self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn replace(&self, current: Current) {
+        *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+    }
+
+    /// Where clients find the server that listens there.
+    pub(crate) fn url(&self, address: SocketAddr) -> String {
+        let scheme = if self.tls().is_some() { "https" } else { "http" };
+        format!("{scheme}://{address}")
     }
 }
 

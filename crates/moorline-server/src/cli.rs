@@ -1,12 +1,14 @@
 //! The command line, as it is typed.
 
-use std::net::SocketAddr;
+use clap::{Parser, Subcommand};
 
-use clap::{Args, Parser, Subcommand};
+use crate::commands::{completions, config, doctor, keys, publish, rooms, sessions, tail, token};
+use crate::exit;
+use crate::{dev, serve};
 
 /// Keeps WebSocket connections alive, and gets every message to them.
 #[derive(Debug, Parser)]
-#[command(name = "moorline", version)]
+#[command(name = "moorline", version, after_help = exit::CODES)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -15,15 +17,20 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run for development: in memory, on this machine alone, believing who clients say they are.
-    Dev(Dev),
-}
-
-/// Every setting is also an environment variable: MOORLINE__SECTION__NAME, as in MOORLINE__HEARTBEAT__INTERVAL_MS=5000.
-#[derive(Debug, Args)]
-pub(crate) struct Dev {
-    /// The address to listen on; a loopback one. Wins over MOORLINE__HTTP__LISTEN.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub(crate) listen: Option<SocketAddr>,
+    Dev(dev::Dev),
+    /// Run for anyone: clients bring tokens, backends bring API keys.
+    Serve(serve::Serve),
+    /// Write, check and show the configuration.
+    Config(config::Config),
+    Keys(keys::Keys),
+    Token(token::Token),
+    Publish(publish::Publish),
+    Tail(tail::Tail),
+    Sessions(sessions::Sessions),
+    Rooms(rooms::Rooms),
+    /// Find out what is wrong with this machine, the settings and the files that they name.
+    Doctor(doctor::Doctor),
+    Completions(completions::Completions),
 }
 
 /// Reads the command line; help, version and mistakes end the program.

@@ -1,51 +1,31 @@
 //! `moorline dev`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use anyhow::Context as _;
-use moorline::Node;
-use tokio::net::TcpListener;
+use crate::app::Mode;
+use crate::run;
+use crate::settings::Sources;
 
-use crate::app::App;
-use crate::settings::{self, Settings};
-use crate::{assemble, cli, http, listen};
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Every setting is also an environment variable: MOORLINE__SECTION__NAME, as in MOORLINE__HEARTBEAT__INTERVAL_MS=5000."
+)]
+pub(crate) struct Dev {
+    /// A configuration file; none is needed.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The address to listen on; a loopback one. Wins over the file and MOORLINE__HTTP__LISTEN.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+}
 
 /// Runs until it is told to stop.
-pub(crate) fn run(arguments: &cli::Dev) -> anyhow::Result<()> {
-    let settings = settings::load(arguments.listen)?;
-    settings::check_loopback(settings.listen)?;
-    logs();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    runtime.block_on(serve(settings))
+pub(crate) fn run(arguments: Dev) -> anyhow::Result<()> {
+    run::run(Sources { mode: Mode::Development, file: arguments.config, listen: arguments.listen })
 }
 
-async fn serve(settings: Settings) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .with_context(|| format!("listening on {}: choose another address with --listen", settings.listen))?;
-    let address = listener.local_addr().context("asking for the address")?;
-    let node = assemble::dev(settings.node.clone())?;
-    let stop = listen::stop_signal().context("listening for signals")?;
-    greet(address);
-    let app = App::development(node.clone(), &settings, http::metrics::install()?);
-    let router = http::router(&app);
-    let server = listen::Server::start(listener, router, &settings);
-    tokio::select! {
-        () = stop => {}
-        () = node.stopped() => anyhow::bail!("the node has failed; what it logged says why"),
-    }
-    tracing::info!("draining");
-    drain(&node, server).await;
-    Ok(())
-}
-
-async fn drain(node: &Node, server: listen::Server) {
-    node.drain().await;
-    server.stop().await;
-}
-
-fn greet(address: SocketAddr) {
+pub(crate) fn greet(address: SocketAddr) {
     println!("Moorline is ready, for development: in memory, and it believes who clients say they are.");
     println!();
     println!("  page       http://{address}/");
@@ -54,14 +34,4 @@ fn greet(address: SocketAddr) {
         "  publish    curl http://{address}/v1/publish -d '{{\"to\":{{\"room\":\"lobby\"}},\"message\":{{\"type\":\"hello\",\"text\":\"hi\"}}}}'"
     );
     println!();
-}
-
-/// Logs to standard error, in colour on a terminal; what they say is chosen by RUST_LOG, `info` by default.
-fn logs() {
-    use std::io::IsTerminal as _;
-
-    use tracing_subscriber::EnvFilter;
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).init();
 }

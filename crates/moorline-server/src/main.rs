@@ -4,29 +4,43 @@
 mod app;
 mod assemble;
 mod auth;
+mod bounded_file;
+mod causes;
 mod cli;
+mod client;
+mod commands;
 mod dev;
+mod envelope;
+mod exit;
 mod http;
 mod keys;
 mod listen;
+mod logs;
+mod output;
 mod proxy;
+mod reload;
+mod run;
+mod serve;
 mod settings;
+mod systemd;
+mod text;
+mod tls;
 
 use std::process::ExitCode;
 
-/// A wrong setting or argument: nothing was started.
-const USAGE: u8 = 2;
-
 fn main() -> ExitCode {
     let arguments = cli::parse();
-    match arguments.command {
-        cli::Command::Dev(arguments) => finish(dev::run(&arguments)),
-    }
-}
-
-/// Says what went wrong and how to mend it; 2 for a wrong setting, 1 for anything else.
-fn finish(result: anyhow::Result<()>) -> ExitCode {
-    let Err(error) = result else { return ExitCode::SUCCESS };
-    eprintln!("moorline: {error:#}");
-    if error.is::<settings::SettingsError>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+    exit::finish(match arguments.command {
+        cli::Command::Dev(arguments) => dev::run(arguments),
+        cli::Command::Serve(arguments) => serve::run(arguments),
+        cli::Command::Config(arguments) => commands::config::run(arguments),
+        cli::Command::Doctor(arguments) => commands::doctor::run(&arguments),
+        cli::Command::Keys(arguments) => commands::keys::run(&arguments),
+        cli::Command::Token(arguments) => commands::token::run(&arguments),
+        cli::Command::Publish(arguments) => commands::publish::run(&arguments),
+        cli::Command::Tail(arguments) => commands::tail::run(&arguments),
+        cli::Command::Sessions(arguments) => commands::sessions::run(&arguments),
+        cli::Command::Rooms(arguments) => commands::rooms::run(&arguments),
+        cli::Command::Completions(arguments) => commands::completions::run(&arguments),
+    })
 }

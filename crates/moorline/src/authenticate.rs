@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use moorline_proto::error::{ErrorCode, Rejection};
 use moorline_proto::identity::{Identity, Token};
+
+use crate::node::Node;
+use crate::telemetry;
 
 /// Finds out whom a token speaks for. One per node; see [`crate::Node::start`].
 ///
@@ -40,6 +44,9 @@ pub enum AuthenticateError {
     /// The client's fault: this token will never do. Answered by `not_authenticated` and close 1008.
     #[error("{0}")]
     Refused(String),
+    /// There is nobody to ask. Answered by `no_authenticator` and close 1008.
+    #[error("this endpoint checks no tokens; in development say who you are by ?user=")]
+    NoAuthenticator,
     /// Ours: it cannot be checked now. Answered by `unavailable` and close 1013; the client comes back.
     #[error("{why}")]
     Unavailable {
@@ -48,4 +55,42 @@ pub enum AuthenticateError {
         /// When it may be there.
         retry_in: Duration,
     },
+}
+
+impl AuthenticateError {
+    /// The answer for the client.
+    #[must_use]
+    pub fn rejection(&self) -> Rejection {
+        match self {
+            Self::Refused(why) => Rejection::new(ErrorCode::NotAuthenticated, why.as_str()),
+            Self::NoAuthenticator => Rejection::new(ErrorCode::NoAuthenticator, self.to_string()),
+            Self::Unavailable { why, retry_in } => {
+                Rejection::new(ErrorCode::Unavailable, why.as_str()).retry_in(*retry_in)
+            }
+        }
+    }
+}
+
+impl Node {
+    /// Asks the node's authenticator. It has as long as a client has for its `hello`.
+    ///
+    /// # Errors
+    /// See [`AuthenticateError`].
+    pub(crate) async fn authenticate(&self, token: &Token) -> Result<Identity, AuthenticateError> {
+        let Some(authenticator) = &self.hooks().authenticator else {
+            return Err(AuthenticateError::NoAuthenticator);
+        };
+        let within = self.config().hello_timeout;
+        let asked = tokio::time::timeout(within, authenticator.authenticate(token)).await;
+        let identity = asked.unwrap_or_else(|_| {
+            let why = "the token could not be checked in time".to_owned();
+            Err(AuthenticateError::Unavailable { why, retry_in: within })
+        });
+        telemetry::token(match &identity {
+            Ok(_) => "accepted",
+            Err(AuthenticateError::Unavailable { .. }) => "unavailable",
+            Err(_) => "refused",
+        });
+        identity
+    }
 }

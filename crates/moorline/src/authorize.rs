@@ -1,7 +1,10 @@
 //! What a client may do: the seam to an application that decides beyond what tokens say.
 
 use futures_util::future::BoxFuture;
+use moorline_proto::error::{ErrorCode, Rejection};
 use moorline_proto::id::{RoomName, SessionId, UserId};
+
+use crate::node::Node;
 
 /// Asked, after the token's grants have allowed it, before a session joins a room or publishes to one by itself. It can
 /// forbid, and never allow what the grants do not. One per node; see [`crate::Node::start`].
@@ -47,4 +50,20 @@ pub enum AuthorizeError {
     /// Nobody can say now. Answered by `unavailable`.
     #[error("{0}")]
     Unavailable(String),
+}
+
+impl Node {
+    /// Asks the node's authorizer; where there is none, nobody objects.
+    pub(crate) async fn authorize(&self, request: AuthorizeRequest<'_>) -> Result<(), Rejection> {
+        let Some(authorizer) = &self.hooks().authorizer else { return Ok(()) };
+        let answer = tokio::time::timeout(self.config().hello_timeout, authorizer.authorize(request)).await;
+        match answer {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(AuthorizeError::Forbidden(why))) => Err(Rejection::new(ErrorCode::Forbidden, why)),
+            Ok(Err(AuthorizeError::Unavailable(why))) => Err(Rejection::new(ErrorCode::Unavailable, why)),
+            Err(_) => {
+                Err(Rejection::new(ErrorCode::Unavailable, "nobody said in time whether this is allowed"))
+            }
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use moorline_broker::RetentionRules;
 use moorline_proto::batch::Framing;
 use moorline_proto::heartbeat::Policy;
-use moorline_proto::shard::ShardConfig;
+use moorline_proto::shard::{ExpiryConfig, ShardConfig};
 use moorline_proto::users::UserLimits;
 
 use crate::limits::Limits;
@@ -51,27 +51,6 @@ pub struct Config {
     pub drain: DrainConfig,
     /// Shards: single-threaded parts of the node. Default one per core.
     pub shards: usize,
-}
-
-/// What happens when a connection's identity expires.
-#[derive(Clone, Copy, Debug)]
-pub struct ExpiryConfig {
-    /// How long before the end a client is told. Default 60 s.
-    pub notice: Duration,
-    /// How long after the end it is closed: clocks differ. Default 30 s.
-    pub leeway: Duration,
-    /// The longest that an identity may be valid; until then a revocation is kept. Default 24 h.
-    pub lifetime_max: Duration,
-}
-
-impl Default for ExpiryConfig {
-    fn default() -> Self {
-        Self {
-            notice: Duration::from_secs(60),
-            leeway: Duration::from_secs(30),
-            lifetime_max: Duration::from_secs(24 * 3600),
-        }
-    }
 }
 
 /// How connections are sent away when the node stops.
@@ -146,6 +125,18 @@ impl Config {
             (self.message_max_bytes < 256, "message_max_bytes", "must be at least 256"),
             (self.pending_max_bytes < 1024, "pending_max_bytes", "must be at least 1024"),
             (self.in_flight_max == 0, "in_flight_max", "must be at least 1"),
+            (
+                self.retention.prefixes.len() > RetentionRules::PREFIXES_MAX,
+                "retention.prefixes",
+                "must be at most 64",
+            ),
+            (self.shard_rooms_max == 0, "shard_rooms_max", "must be at least 1"),
+            (self.limits.unestablished_max == 0, "limits.unestablished_max", "must be at least 1"),
+            (
+                self.limits.address_unestablished_max == 0,
+                "limits.address_unestablished_max",
+                "must be at least 1",
+            ),
         ];
         match wrong.into_iter().find(|(is_wrong, ..)| *is_wrong) {
             Some((_, setting, problem)) => Err(ConfigError { setting, problem }),
@@ -153,7 +144,7 @@ impl Config {
         }
     }
 
-    pub(crate) fn shard_config(&self) -> Arc<ShardConfig> {
+    pub(crate) fn shard_config(&self, authenticates: bool, authorizes: bool) -> Arc<ShardConfig> {
         Arc::new(ShardConfig {
             heartbeat: self.heartbeat,
             heartbeat_frame: self.heartbeat_frame.clone(),
@@ -164,6 +155,10 @@ impl Config {
             pending_max_bytes: self.pending_max_bytes,
             stall_timeout: self.stall_timeout,
             in_flight_max: self.in_flight_max,
+            shard_rooms_max: self.shard_rooms_max,
+            expiry: self.expiry,
+            authenticates,
+            authorizes,
             framing: framing(),
         })
     }

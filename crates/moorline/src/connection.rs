@@ -8,13 +8,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use moorline_proto::close::CloseCode;
 use moorline_proto::codec;
-use moorline_proto::frame::Inbound;
+use moorline_proto::frame::{ClientFrame, Inbound};
 use moorline_proto::shard::{Input, Peer};
 use moorline_ws::decoder::Decoder;
 use moorline_ws::event::Event;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::shard::Message;
+use crate::telemetry;
+use crate::throttle::Throttle;
 use crate::transport::Reader;
 
 /// How long a peer that was told to go may take to go: what it still sends must be read, else the network drops what it
@@ -28,7 +30,8 @@ const CREDIT: u8 = 32;
 /// Something that a connection received.
 #[derive(Debug)]
 pub(crate) enum Received {
-    Frame(Box<Inbound>),
+    /// With its size.
+    Frame(Box<Inbound>, usize),
     Ping(Box<[u8]>),
     /// A sign of life that asks for nothing.
     Alive,
@@ -39,7 +42,7 @@ pub(crate) enum Received {
 impl Received {
     fn into_input(self, peer: Peer) -> Input {
         match self {
-            Self::Frame(inbound) => Input::Frame(peer, *inbound),
+            Self::Frame(inbound, _) => Input::Frame(peer, *inbound),
             Self::Ping(payload) => Input::TransportPing(peer, payload),
             Self::Alive => Input::Alive(peer),
             Self::End(why) => Input::Lost(peer, why),
@@ -130,7 +133,7 @@ fn decode(decoder: &mut Decoder, bytes: &mut [u8], received: &mut Queue) {
 
 fn receive(event: Event<'_>) -> Received {
     match event {
-        Event::Text(text) => Received::Frame(Box::new(codec::decode(&text))),
+        Event::Text(text) => Received::Frame(Box::new(codec::decode(&text)), text.len()),
         Event::Binary(_) => Received::End(Some((CloseCode::Unsupported.number(), "text frames only"))),
         Event::Ping(payload) => Received::Ping(Cow::into_owned(payload).into()),
         Event::Pong(_) => Received::Alive,
@@ -141,17 +144,41 @@ fn receive(event: Event<'_>) -> Received {
     }
 }
 
+/// Counts a frame. One that crosses a limit becomes its refusal, which is answered as any other; whoever goes on all the
+/// same is closed.
+fn count(received: &mut Received, throttle: Option<&mut Throttle>) {
+    let Received::Frame(inbound, bytes) = received else { return };
+    let kind = inbound.frame.as_ref().map_or("invalid", ClientFrame::kind);
+    if let Some(throttle) = throttle
+        && let Err(rejection) = throttle.count(*bytes)
+    {
+        inbound.frame = Err(rejection);
+        telemetry::frame(kind, inbound.frame.as_ref().err());
+        if throttle.is_hopeless() {
+            *received = Received::End(Some((CloseCode::Policy.number(), "rate limit")));
+        }
+        return;
+    }
+    telemetry::frame(kind, inbound.frame.as_ref().err());
+}
+
 /// Reads for a session until the connection ends. Its future is all that an idle connection's task holds, so it awaits
 /// in few places: for bytes, for room in the shard's inbox, and for its turn.
-pub(crate) async fn read(mut link: Link, peer: Peer, inbox: mpsc::Sender<Message>) {
+pub(crate) async fn read(
+    mut link: Link,
+    peer: Peer,
+    inbox: mpsc::Sender<Message>,
+    mut throttle: Option<Box<Throttle>>,
+) {
     let mut credit = CREDIT;
     loop {
-        let Some(received) = link.next_received() else {
+        let Some(mut received) = link.next_received() else {
             if !link.read().await {
                 link.end();
             }
             continue;
         };
+        count(&mut received, throttle.as_deref_mut());
         let ended = match &received {
             Received::End(why) => Some(why.is_some()),
             _ => None,

@@ -1,5 +1,6 @@
 //! From a fresh socket to a session: what the client asks for, and which shard it belongs to.
 
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -9,31 +10,38 @@ use moorline_proto::frame::{ClientFrame, Hello, Inbound, Ref, ServerFrame};
 use moorline_proto::id::{RoomName, SessionId};
 use moorline_proto::identity::{Identity, Token};
 use moorline_proto::position::Offset;
-use moorline_proto::shard::{Claim, Input};
+use moorline_proto::shard::{Claim, Input, Refusal};
 use moorline_proto::token::ResumeToken;
 use moorline_proto::{codec, metadata};
 use moorline_ws::decoder::{Decoder, Limits};
 use moorline_ws::frame::Role;
 
+use crate::admission::Admission;
+use crate::authenticate::AuthenticateError;
+use crate::authorize::{Action, AuthorizeRequest};
 use crate::connection::{self, Link, Received};
 use crate::node::Node;
+use crate::telemetry;
+use crate::throttle::Throttle;
 use crate::transport::{Reader, Writer};
 
-/// What a URL says about the connections that come to it: who they are, and where they belong. The caller has
-/// checked all of it; see also `Origin`, which browsers send and which the caller checks too.
+/// What a request says about the connection that it becomes: who it is, and where it belongs. The caller has checked all
+/// of it but the token; see also `Origin`, which browsers send and which the caller checks too.
 #[derive(Clone, Debug, Default)]
 pub struct Endpoint {
     /// The room of the URL, which its sessions are members of.
     pub room: Option<RoomName>,
-    /// Whom the application knows the connection to be.
+    /// Whom the caller knows the connection to speak for. Where that is nobody, the node's authenticator decides by a token;
+    /// where there is no authenticator either, the connection is anonymous and may do everything.
     pub identity: Option<Identity>,
-    /// What the request showed; what `hello` brings wins over it.
+    /// A token that came with the request, for the node's authenticator. One in `hello` wins over it, and both over
+    /// `identity`.
     pub token: Option<Token>,
-    /// Where it comes from, for what is limited by address.
-    pub address: Option<std::net::IpAddr>,
+    /// Where it comes from, for the limits per address. None counts against none.
+    pub address: Option<IpAddr>,
     /// The session it asks for.
     pub session: Option<SessionId>,
-    /// Whether it may have that id where it is free. Default no: an id is not a secret.
+    /// Whether it may have that id where it is free, whatever its grants say. Default no: an id is not a secret.
     pub may_choose_session: bool,
     /// What proves that the session is its own.
     pub resume_token: Option<ResumeToken>,
@@ -56,29 +64,21 @@ pub(crate) enum Opening {
     Bare,
 }
 
-/// Why a connection gets no session.
-struct Refusal {
-    code: CloseCode,
-    reason: &'static str,
-    error: Option<ServerFrame>,
-}
-
-impl Refusal {
-    const fn policy(reason: &'static str) -> Self {
-        Self { code: CloseCode::Policy, reason, error: None }
-    }
+/// A connection that has just become one.
+pub(crate) struct Incoming {
+    pub(crate) reader: Reader,
+    pub(crate) writer: Writer,
+    /// What the client sent behind its handshake.
+    pub(crate) early: Bytes,
+    pub(crate) opening: Opening,
+    /// Given back once it is established, or gone.
+    pub(crate) admission: Admission,
 }
 
 impl Node {
     /// Serves a connection to its end, or hands it to a task that does.
-    pub(crate) async fn open(
-        self,
-        reader: Reader,
-        writer: Writer,
-        early: Bytes,
-        opening: Opening,
-        endpoint: Endpoint,
-    ) {
+    pub(crate) async fn open(self, incoming: Incoming, mut endpoint: Endpoint) {
+        let Incoming { reader, writer, early, opening, admission } = incoming;
         let limits = Limits { max_message_bytes: self.config().message_max_bytes };
         let mut link = Link::new(reader, Decoder::new(Role::Server, limits));
         link.take_early(early);
@@ -89,19 +89,27 @@ impl Node {
                     biased;
                     () = self.drains() => Err(self.going_away()),
                     hello = hello(&mut link, &writer) => hello,
-                    () = tokio::time::sleep(self.config().hello_timeout) => Err(Refusal::policy("hello expected")),
+                    () = tokio::time::sleep(self.config().hello_timeout) => Err(not_polite()),
                 }
             }
         };
-        let claim = hello.and_then(|(hello, reference)| self.claim(endpoint, hello, reference));
+        let claim = match hello {
+            Ok((hello, reference)) => self.claim(&mut endpoint, hello, reference).await,
+            Err(refusal) => Err(refusal),
+        };
         match claim {
-            Ok(claim) => self.establish(link, writer, claim).await,
-            Err(refusal) => refuse(&writer, &refusal, link).await,
+            Ok(claim) => self.establish(link, writer, claim, endpoint.address).await,
+            Err(refusal) => {
+                self.refused(&refusal, endpoint.address);
+                refuse(&writer, &refusal, link).await;
+            }
         }
+        drop(admission);
     }
 
     /// Asks the session's shard, and starts the task that reads for it.
-    async fn establish(&self, mut link: Link, writer: Writer, claim: Claim) {
+    async fn establish(&self, mut link: Link, writer: Writer, claim: Claim, address: Option<IpAddr>) {
+        let throttle = Throttle::new(self.rates(), claim.identity.user.clone(), address);
         let shard = self.shard_of(claim.asked.as_ref().unwrap_or(&claim.fresh_id)).clone();
         let connection = claim.connection;
         let Some(mut answer) = shard.establish(claim, writer).await else { return };
@@ -110,7 +118,7 @@ impl Node {
                 biased;
                 answer = &mut answer => return match answer {
                     // A task of its own, as small as reading needs: the handshake's large future is freed with this one.
-                    Ok(peer) => drop(self.spawn(connection::read(link, peer, shard.inbox()))),
+                    Ok(peer) => drop(self.spawn(connection::read(link, peer, shard.inbox(), throttle))),
                     Err(_) => link.linger().await,
                 },
                 alive = link.read(), if link.waiting() < EARLY_MAX => if !alive {
@@ -129,50 +137,107 @@ impl Node {
     fn going_away(&self) -> Refusal {
         let spread = self.config().drain.spread.as_millis() / 2;
         let reconnect_in_ms = u64::try_from(spread).unwrap_or(u64::MAX);
-        Refusal {
-            code: CloseCode::GoingAway,
-            reason: "going away",
-            error: Some(ServerFrame::Closing { reconnect_in_ms, reason: "drain" }),
-        }
+        let frame = Some(ServerFrame::Closing { reconnect_in_ms, reason: "drain" });
+        Refusal { frame, ..Refusal::new(CloseCode::GoingAway, "going away") }
     }
 
-    fn claim(&self, endpoint: Endpoint, hello: Hello, reference: Option<Ref>) -> Result<Claim, Refusal> {
-        if hello.token.is_some() || endpoint.token.is_some() {
-            let why = "this endpoint checks no tokens; in development say who you are by ?user=";
-            let error = ServerFrame::Error(Rejection::new(ErrorCode::NoAuthenticator, why));
-            return Err(Refusal { error: Some(error), ..Refusal::policy("not authenticated") });
+    async fn claim(
+        &self,
+        endpoint: &mut Endpoint,
+        hello: Hello,
+        reference: Option<Ref>,
+    ) -> Result<Claim, Refusal> {
+        let metadata = match hello.metadata.as_deref() {
+            None => None,
+            Some(text) => metadata::parse(text, self.config().metadata_max_bytes)
+                .map_err(|rejection| Refusal::of(rejection, CloseCode::Policy, "metadata refused"))?,
+        };
+        let token = hello.token.or(endpoint.token.take());
+        let identity = self.identify(token, endpoint.identity.take()).await?;
+        if let Some(user) = &identity.user {
+            self.rates().current().handshake_of(user).map_err(|rejection| come_back(&rejection))?;
         }
-        let metadata =
-            match hello.metadata.as_deref().map(|m| metadata::parse(m, self.config().metadata_max_bytes)) {
-                None => None,
-                Some(Ok(metadata)) => metadata,
-                Some(Err(rejection)) => {
-                    let error = ServerFrame::Error(rejection);
-                    return Err(Refusal { error: Some(error), ..Refusal::policy("metadata refused") });
-                }
-            };
-        let asked = hello.session.or(endpoint.session);
+        if let Some(room) = &endpoint.room {
+            let asked =
+                AuthorizeRequest { session: None, user: identity.user.as_ref(), action: Action::Join, room };
+            self.authorize(asked)
+                .await
+                .map_err(|rejection| Refusal::of(rejection, CloseCode::Policy, "not allowed here"))?;
+        }
+        let asked = hello.session.or(endpoint.session.take());
         let fresh_id = self.fresh_id(asked.as_ref());
         let fresh_token = fresh_token().map_err(|error| {
             tracing::error!(%error, "the operating system gives no random numbers");
-            Refusal { code: CloseCode::Internal, reason: "no randomness", error: None }
+            Refusal::new(CloseCode::Internal, "no randomness")
         })?;
         Ok(Claim {
             connection: self.next_connection(),
-            user: endpoint.identity.and_then(|identity| identity.user),
+            identity,
             asked,
             may_choose: endpoint.may_choose_session,
-            resume_token: hello.resume_token.or(endpoint.resume_token),
+            resume_token: hello.resume_token.or(endpoint.resume_token.take()),
             positions: hello.positions,
             last: endpoint.last_message_id,
             metadata,
-            home: endpoint.room,
+            home: endpoint.room.take(),
             own_rooms: !endpoint.single_room,
             reference,
             fresh_id,
             fresh_token,
         })
     }
+
+    /// Whom a connection speaks for.
+    async fn identify(&self, token: Option<Token>, known: Option<Identity>) -> Result<Identity, Refusal> {
+        let policy =
+            |code, why: &str| Refusal::of(Rejection::new(code, why), CloseCode::Policy, "not authenticated");
+        match (token, known) {
+            (Some(token), _) => self.authenticate(&token).await.map_err(|error| match error {
+                AuthenticateError::Refused(_) => {
+                    Refusal::of(error.rejection(), CloseCode::Policy, "not authenticated")
+                }
+                AuthenticateError::Unavailable { .. } => {
+                    Refusal::of(error.rejection(), CloseCode::TryLater, "tokens cannot be checked")
+                }
+                AuthenticateError::NoAuthenticator => {
+                    Refusal::of(error.rejection(), CloseCode::Policy, "not authenticated")
+                }
+            }),
+            (None, Some(identity)) => Ok(identity),
+            (None, None) if self.hooks().authenticator.is_some() => {
+                Err(policy(ErrorCode::NotAuthenticated, "a token is needed"))
+            }
+            (None, None) => Ok(Identity::anonymous()),
+        }
+    }
+
+    /// A connection got no session.
+    pub(crate) fn refused(&self, refusal: &Refusal, address: Option<IpAddr>) {
+        let error = match &refusal.frame {
+            Some(ServerFrame::Error(rejection)) => Some(rejection),
+            _ => None,
+        };
+        tracing::info!(
+            code = refusal.code.number(),
+            reason = %refusal.reason,
+            error = error.map(tracing::field::display),
+            address = address.map(tracing::field::display),
+            "refused"
+        );
+        telemetry::handshake("refused");
+        telemetry::closed(Some(refusal.code.number()));
+    }
+}
+
+fn not_polite() -> Refusal {
+    Refusal::new(CloseCode::Policy, "hello expected")
+}
+
+/// Too many handshakes: `closing` says when to come back.
+fn come_back(rejection: &Rejection) -> Refusal {
+    let reconnect_in_ms = rejection.retry_in_ms().unwrap_or_default();
+    let frame = Some(ServerFrame::Closing { reconnect_in_ms, reason: "rate limit" });
+    Refusal { frame, ..Refusal::new(CloseCode::TryLater, "rate limit") }
 }
 
 /// Waits for the first frame.
@@ -184,7 +249,7 @@ async fn hello(link: &mut Link, writer: &Writer) -> Result<(Hello, Option<Ref>),
             }
         }
         if !link.read().await {
-            return Err(Refusal { code: CloseCode::Normal, reason: "", error: None });
+            return Err(Refusal::new(CloseCode::Normal, ""));
         }
     }
 }
@@ -192,7 +257,7 @@ async fn hello(link: &mut Link, writer: &Writer) -> Result<(Hello, Option<Ref>),
 /// What the first thing received means.
 fn first(received: Received, writer: &Writer) -> ControlFlow<Result<(Hello, Option<Ref>), Refusal>> {
     match received {
-        Received::Frame(inbound) => ControlFlow::Break(first_frame(*inbound)),
+        Received::Frame(inbound, _) => ControlFlow::Break(first_frame(*inbound)),
         Received::Ping(payload) => {
             let mut pong = Vec::new();
             moorline_ws::frame::put_pong(&mut pong, &payload);
@@ -204,7 +269,7 @@ fn first(received: Received, writer: &Writer) -> ControlFlow<Result<(Hello, Opti
         Received::End(why) => {
             let (code, reason) = why.unwrap_or((CloseCode::Normal.number(), ""));
             let code = CloseCode::from_number(code).unwrap_or(CloseCode::Normal);
-            ControlFlow::Break(Err(Refusal { code, reason, error: None }))
+            ControlFlow::Break(Err(Refusal::new(code, reason)))
         }
     }
 }
@@ -212,24 +277,26 @@ fn first(received: Received, writer: &Writer) -> ControlFlow<Result<(Hello, Opti
 fn first_frame(inbound: Inbound) -> Result<(Hello, Option<Ref>), Refusal> {
     match inbound.frame {
         Ok(ClientFrame::Hello(hello)) => Ok((*hello, inbound.reference)),
-        Ok(_) => Err(Refusal::policy("hello expected")),
-        Err(rejection) => {
-            let error = ServerFrame::Error(rejection);
-            Err(Refusal { error: Some(error), ..Refusal::policy("hello expected") })
-        }
+        Ok(_) => Err(not_polite()),
+        Err(rejection) => Err(Refusal::of(rejection, CloseCode::Policy, "hello expected")),
     }
 }
 
 async fn refuse(writer: &Writer, refusal: &Refusal, link: Link) {
-    let mut bytes = Vec::new();
-    if let Some(error) = &refusal.error {
-        crate::config::framing().text(&mut bytes, &codec::encode(error));
-    }
-    moorline_ws::frame::put_close(&mut bytes, refusal.code.number(), refusal.reason);
     // Nothing was sent before, so it fits unless the peer is gone.
-    let _unsent = writer.try_write(&bytes);
+    let _unsent = writer.try_write(&farewell(refusal));
     writer.finish();
     link.linger().await;
+}
+
+/// What a refused connection is sent.
+pub(crate) fn farewell(refusal: &Refusal) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(frame) = &refusal.frame {
+        crate::config::framing().text(&mut bytes, &codec::encode(frame));
+    }
+    moorline_ws::frame::put_close(&mut bytes, refusal.code.number(), &refusal.reason);
+    bytes
 }
 
 fn fresh_token() -> Result<ResumeToken, getrandom::Error> {

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use moorline_proto::close::CloseCode;
-use moorline_proto::shard::{ConnectionId, Host, Peer, SessionKey};
+use moorline_proto::identity::Identity;
+use moorline_proto::revocations::Revocations;
+use moorline_proto::shard::{ConnectionId, Host, Peer, Refusal, SessionKey};
 use moorline_proto::users::Users;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
+use crate::handshake::farewell;
 use crate::transport::Writer;
 
 /// How long a connection that is being closed may take to take what it is still owed, and then to go.
@@ -31,17 +33,23 @@ pub(crate) struct Sockets {
     /// Taken over by newer ones, about to be closed.
     replaced: HashMap<ConnectionId, Writer>,
     users: Arc<Mutex<Users>>,
+    revocations: Arc<Mutex<Revocations>>,
     tracker: TaskTracker,
 }
 
 impl Sockets {
-    pub(crate) fn new(users: Arc<Mutex<Users>>, tracker: TaskTracker) -> Self {
+    pub(crate) fn new(
+        users: Arc<Mutex<Users>>,
+        revocations: Arc<Mutex<Revocations>>,
+        tracker: TaskTracker,
+    ) -> Self {
         Self {
             writers: Vec::new(),
             waiting: HashMap::new(),
             bound: HashMap::new(),
             replaced: HashMap::new(),
             users,
+            revocations,
             tracker,
         }
     }
@@ -57,11 +65,9 @@ impl Sockets {
     }
 
     /// A connection gets no session.
-    pub(crate) fn refuse(&mut self, connection: ConnectionId, code: CloseCode, reason: &str) {
+    pub(crate) fn refuse(&mut self, connection: ConnectionId, refusal: &Refusal) {
         if let Some(waiting) = self.waiting.remove(&connection) {
-            let mut close = Vec::new();
-            moorline_ws::frame::put_close(&mut close, code.number(), reason);
-            self.farewell(waiting.writer, &close);
+            self.farewell(waiting.writer, &farewell(refusal));
         }
     }
 
@@ -146,5 +152,9 @@ impl Host for Sockets {
 
     fn with_users(&mut self, act: &mut dyn FnMut(&mut Users)) {
         act(&mut self.users.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn is_revoked(&mut self, identity: &Identity) -> bool {
+        self.revocations.lock().unwrap_or_else(PoisonError::into_inner).revoke(identity)
     }
 }

@@ -16,6 +16,7 @@
 //!
 //! What the wire looks like is in `spec/protocol.md`; the rules themselves live in `moorline-proto`, without I/O.
 
+mod admission;
 mod authenticate;
 mod authorize;
 mod clock;
@@ -29,11 +30,13 @@ mod node;
 mod publishing;
 mod pump;
 mod shard;
+mod telemetry;
+mod throttle;
 pub mod transport;
 
 pub use authenticate::{AuthenticateError, Authenticator};
 pub use authorize::{Action, AuthorizeError, AuthorizeRequest, Authorizer};
-pub use config::{Config, ConfigError, DrainConfig, ExpiryConfig};
+pub use config::{Config, ConfigError, DrainConfig};
 pub use handshake::Endpoint;
 pub use limits::{Limits, Rate};
 pub use lookup::{History, Page, RoomDetail, Stats, UserView};
@@ -47,8 +50,8 @@ pub use moorline_proto::id::{PublishId, RoomName, SessionId, UserId};
 pub use moorline_proto::identity::{Identity, Token, TokenId};
 pub use moorline_proto::message::{Message, check_depth};
 pub use moorline_proto::position::{Epoch, Offset, Position};
-pub use moorline_proto::shard::{Event, Liveness, RoomView, SessionFilter, SessionView};
+pub use moorline_proto::shard::{Event, ExpiryConfig, Liveness, RoomView, SessionFilter, SessionView};
 pub use moorline_proto::time::Timestamp;
 pub use moorline_proto::token::ResumeToken;
 pub use moorline_proto::users::UserLimits;
-pub use node::{Node, Observer, StartError};
+pub use node::{Hooks, Node, Observer, StartError};

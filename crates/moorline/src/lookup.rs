@@ -94,7 +94,7 @@ pub struct Stats {
 
 impl Node {
     /// Asks every shard.
-    async fn ask_all<T: Send + 'static>(
+    pub(crate) async fn ask_all<T: Send + 'static>(
         &self,
         ask: impl Fn(&mut Shard, Now, &mut dyn Host) -> T + Clone + Send + 'static,
     ) -> Vec<T> {
@@ -181,28 +181,6 @@ impl Node {
         let wanted = id.clone();
         // A node that has stopped has nothing to expire.
         let _stopped = self.ask(&id, move |shard, now, host| shard.expire(now, &wanted, host)).await;
-    }
-
-    /// Revokes every token of a user. Returns how many sessions ended.
-    ///
-    /// # Errors
-    /// There is no room for one more revocation.
-    pub async fn revoke_user(&self, user: &UserId) -> Result<usize, Rejection> {
-        Ok(self.disconnect_user(user).await)
-    }
-
-    /// Revokes one token. Returns how many sessions ended.
-    ///
-    /// # Errors
-    /// There is no room for one more revocation.
-    pub async fn revoke_token(&self, _token: moorline_proto::identity::TokenId) -> Result<usize, Rejection> {
-        Ok(self.ask_all(|_, _, _| 0).await.into_iter().sum())
-    }
-
-    /// Whether every shard answers within that time.
-    pub async fn is_responsive(&self, within: std::time::Duration) -> bool {
-        let asked = tokio::time::timeout(within, self.ask_all(|_, _, _| ())).await;
-        asked.is_ok_and(|answers| answers.len() == self.shards().len())
     }
 
     /// Named rooms with members, sorted.
@@ -337,8 +315,8 @@ impl Node {
             connections,
             sessions: connections + absent,
             absent,
-            users: self.with_users(moorline_proto::users::Users::count),
-            connected_users: self.with_users(moorline_proto::users::Users::connected),
+            users: self.with_users(|users| users.count()),
+            connected_users: self.with_users(|users| users.connected()),
             rooms: rooms.len(),
             records: log.records,
             log_bytes: log.bytes,

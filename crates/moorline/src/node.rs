@@ -3,30 +3,66 @@
 use std::fmt;
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use moorline_broker::{Broker, Durability, LocalBroker, MemoryLog, MemorySessions, NodeId, SessionStore};
-use moorline_proto::id::SessionId;
+use moorline_proto::error::{ErrorCode, Rejection};
+use moorline_proto::id::{SessionId, UserId};
+use moorline_proto::identity::TokenId;
 use moorline_proto::position::Epoch;
+use moorline_proto::revocations::{Revocations, RevocationsFull};
 use moorline_proto::shard::{ConnectionId, Event, Input, Shard};
-use moorline_proto::users::Users;
+use moorline_proto::time::Timestamp;
+use moorline_proto::users::{UserLimits, Users};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::{Admission, Unestablished};
+use crate::authenticate::Authenticator;
+use crate::authorize::Authorizer;
 use crate::clock::{Clock, timestamp};
 use crate::config::{Config, ConfigError};
 use crate::host::Sockets;
+use crate::limits::Limits;
 use crate::pump;
 use crate::shard::{Driver, Mailbox, ShardHandle};
+use crate::telemetry::{self, Telemetry};
+use crate::throttle::Rates;
 
 /// How often the memory log looks for what is too old.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 
+/// How often those who were quiet are forgotten by the limits.
+const FORGET_EVERY: Duration = Duration::from_secs(5);
+
 /// Told of every event, from the shard's own task: it must not block. Panics in it are the application's to avoid.
 pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
+
+/// What an application brings along.
+#[derive(Clone, Default)]
+pub struct Hooks {
+    /// Told of every event. Default nobody; the log has them too.
+    pub observer: Option<Observer>,
+    /// Says whom a token speaks for. Default nobody: then a token is answered by `no_authenticator`, and who a connection
+    /// is depends on its [`Endpoint`](crate::Endpoint) alone.
+    pub authenticator: Option<Arc<dyn Authenticator>>,
+    /// Asked about joins and publishes that the grants allow. Default nobody.
+    pub authorizer: Option<Arc<dyn Authorizer>>,
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks")
+            .field("observer", &self.observer.is_some())
+            .field("authenticator", &self.authenticator.is_some())
+            .field("authorizer", &self.authorizer.is_some())
+            .finish()
+    }
+}
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -51,12 +87,16 @@ struct Inner {
     shards: Arc<[ShardHandle]>,
     broker: Arc<dyn Broker>,
     users: Arc<Mutex<Users>>,
+    revocations: Arc<Mutex<Revocations>>,
+    rates: Arc<Rates>,
+    unestablished: Arc<Unestablished>,
+    telemetry: Telemetry,
     clock: Clock,
     connections: AtomicU64,
     draining: CancellationToken,
     stopped: CancellationToken,
     tracker: TaskTracker,
-    observer: Option<Observer>,
+    hooks: Hooks,
 }
 
 impl fmt::Debug for Node {
@@ -71,18 +111,18 @@ impl Node {
     /// # Errors
     /// Names the setting that cannot be, or what is missing.
     pub fn in_memory(config: Config) -> Result<Self, StartError> {
-        Self::in_memory_observed(config, None)
+        Self::in_memory_with(config, Hooks::default())
     }
 
-    /// The same, with someone who is told of every event: connects, disconnects, and peers that were declared dead.
+    /// The same, with what the application brings along.
     ///
     /// # Errors
     /// Names the setting that cannot be, or what is missing.
-    pub fn in_memory_observed(config: Config, observer: Option<Observer>) -> Result<Self, StartError> {
+    pub fn in_memory_with(config: Config, hooks: Hooks) -> Result<Self, StartError> {
         tokio::runtime::Handle::try_current()?;
-        let log = MemoryLog::new(Epoch(random_epoch()?), config.retention);
+        let log = MemoryLog::new(Epoch(random_epoch()?), config.retention.clone());
         let broker = Arc::new(LocalBroker::new(log, timestamp, Durability::Memory));
-        let node = Self::start(config, Arc::clone(&broker) as _, Arc::new(MemorySessions::new()), observer)?;
+        let node = Self::start(config, Arc::clone(&broker) as _, Arc::new(MemorySessions::new()), hooks)?;
         let stopped = node.0.stopped.clone();
         node.spawn(pump::expire(broker, EXPIRE_EVERY, stopped));
         Ok(node)
@@ -97,13 +137,17 @@ impl Node {
         config: Config,
         broker: Arc<dyn Broker>,
         store: Arc<dyn SessionStore>,
-        observer: Option<Observer>,
+        hooks: Hooks,
     ) -> Result<Self, StartError> {
         config.check()?;
         tokio::runtime::Handle::try_current()?;
         let ways: Vec<(ShardHandle, Mailbox)> = (0..config.shards).map(|_| ShardHandle::new()).collect();
         let node = Self(Arc::new(Inner {
             users: Arc::new(Mutex::new(Users::new(config.users))),
+            revocations: Arc::new(Mutex::new(Revocations::new(revocations_kept(&config)))),
+            rates: Arc::new(Rates::new(config.limits)),
+            unestablished: Arc::default(),
+            telemetry: Telemetry::start(),
             shards: ways.iter().map(|(handle, _)| handle.clone()).collect(),
             broker,
             clock: Clock::start(),
@@ -111,7 +155,7 @@ impl Node {
             draining: CancellationToken::new(),
             stopped: CancellationToken::new(),
             tracker: TaskTracker::new(),
-            observer,
+            hooks,
             config,
         }));
         let owner = NodeId(uuid::Uuid::now_v7().to_string().into());
@@ -121,14 +165,24 @@ impl Node {
             let run = node.driver(handle, &store, &owner).run(mailbox, node.0.stopped.clone());
             tokio::spawn(watch(tokio::spawn(run), node.clone()));
         }
+        node.spawn(forget_quiet(Arc::clone(&node.0.rates), node.0.stopped.clone()));
         Ok(node)
     }
 
     fn driver(&self, handle: ShardHandle, store: &Arc<dyn SessionStore>, owner: &NodeId) -> Driver {
         let inner = &self.0;
         Driver {
-            shard: Shard::new(inner.config.shard_config(), inner.clock.now()),
-            sockets: Sockets::new(Arc::clone(&inner.users), inner.tracker.clone()),
+            shard: Shard::new(
+                inner
+                    .config
+                    .shard_config(inner.hooks.authenticator.is_some(), inner.hooks.authorizer.is_some()),
+                inner.clock.now(),
+            ),
+            sockets: Sockets::new(
+                Arc::clone(&inner.users),
+                Arc::clone(&inner.revocations),
+                inner.tracker.clone(),
+            ),
             node: self.clone(),
             handle,
             clock: inner.clock,
@@ -181,6 +235,66 @@ impl Node {
         &self.0.config
     }
 
+    pub(crate) fn hooks(&self) -> &Hooks {
+        &self.0.hooks
+    }
+
+    pub(crate) fn rates(&self) -> &Arc<Rates> {
+        &self.0.rates
+    }
+
+    pub(crate) fn telemetry(&self) -> &Telemetry {
+        &self.0.telemetry
+    }
+
+    /// One more connection that is not established yet.
+    pub(crate) fn admit(&self, address: Option<IpAddr>) -> Result<Admission, Rejection> {
+        self.0.unestablished.admit(&self.0.rates.current(), address)
+    }
+
+    /// Other limits from now on, for the connections there are too: rates that were off when a connection came count
+    /// from its next one on, and sessions beyond a lower bound stay.
+    pub fn set_limits(&self, limits: Limits, users: UserLimits) {
+        self.0.rates.replace(limits);
+        self.with_users(|counts| counts.set_limits(users));
+    }
+
+    /// From now on no token of the user's counts that was issued until now; its sessions end with close 4003. Returns how
+    /// many those were. Kept in memory until no such token can be valid any more.
+    ///
+    /// # Errors
+    /// `overloaded` where there are too many revocations: nothing was changed.
+    pub async fn revoke_user(&self, user: &UserId) -> Result<usize, Rejection> {
+        self.with_revocations(|revocations, now| revocations.revoke_user(user.clone(), now))?;
+        let user = user.clone();
+        Ok(self.ask_all(move |shard, now, host| shard.revoke_user(now, &user, host)).await.iter().sum())
+    }
+
+    /// From now on the token with that id does not count; the sessions that it let in end with close 4003. Returns how
+    /// many those were. Kept in memory until it cannot be valid any more. Cost: one look at every session.
+    ///
+    /// # Errors
+    /// `overloaded` where there are too many revocations: nothing was changed.
+    pub async fn revoke_token(&self, token: TokenId) -> Result<usize, Rejection> {
+        self.with_revocations(|revocations, now| revocations.revoke_token(token.clone(), now))?;
+        Ok(self.ask_all(move |shard, now, host| shard.revoke_token(now, &token, host)).await.iter().sum())
+    }
+
+    fn with_revocations(
+        &self,
+        act: impl FnOnce(&mut Revocations, Timestamp) -> Result<(), RevocationsFull>,
+    ) -> Result<(), Rejection> {
+        let mut revocations = self.0.revocations.lock().unwrap_or_else(PoisonError::into_inner);
+        act(&mut revocations, timestamp())
+            .map_err(|full| Rejection::new(ErrorCode::Overloaded, full.to_string()))
+    }
+
+    /// Whether every shard answers within that time.
+    pub async fn is_responsive(&self, within: Duration) -> bool {
+        let all = async { self.ask_all(|_, _, _| ()).await.len() == self.shards().len() };
+        tokio::time::timeout(within, all).await.unwrap_or(false)
+    }
+
     pub(crate) fn broker(&self) -> &Arc<dyn Broker> {
         &self.0.broker
     }
@@ -218,8 +332,8 @@ impl Node {
         ConnectionId(self.0.connections.fetch_add(1, Ordering::Relaxed))
     }
 
-    pub(crate) fn with_users<T>(&self, ask: impl FnOnce(&Users) -> T) -> T {
-        ask(&self.0.users.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn with_users<T>(&self, ask: impl FnOnce(&mut Users) -> T) -> T {
+        ask(&mut self.0.users.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn uptime(&self) -> Duration {
@@ -234,15 +348,21 @@ impl Node {
     pub(crate) fn observe(&self, event: &Event) {
         match event {
             Event::Connected { session, user, resumed } => {
+                telemetry::handshake(if *resumed { "resumed" } else { "new" });
                 tracing::info!(%session, user = user.as_ref().map(|u| u.as_str()), resumed, "connected");
             }
             Event::Disconnected { session, user, code } => {
+                telemetry::closed(*code);
                 tracing::info!(%session, user = user.as_ref().map(|u| u.as_str()), code, "disconnected");
             }
             Event::Dead { session, .. } => tracing::info!(%session, "no sign of life"),
+            Event::Reset { session, reason } => {
+                telemetry::reset(*reason);
+                tracing::info!(%session, reason = reason.as_str(), "told of a loss");
+            }
             Event::Ended { session } => tracing::debug!(%session, "ended"),
         }
-        if let Some(observer) = &self.0.observer {
+        if let Some(observer) = &self.0.hooks.observer {
             observer(event);
         }
     }
@@ -254,6 +374,23 @@ async fn watch(shard: JoinHandle<()>, node: Node) {
         tracing::error!(%error, "a shard failed; the node stops");
         node.0.draining.cancel();
         node.0.stopped.cancel();
+    }
+}
+
+/// How long a token that was issued now can count.
+fn revocations_kept(config: &Config) -> Duration {
+    config.expiry.lifetime_max + config.expiry.leeway * 2
+}
+
+/// Forgets what no longer counts against a limit.
+async fn forget_quiet(rates: Arc<Rates>, stopped: CancellationToken) {
+    let mut every = tokio::time::interval(FORGET_EVERY);
+    loop {
+        tokio::select! {
+            biased;
+            () = stopped.cancelled() => return,
+            _ = every.tick() => rates.forget_quiet(),
+        }
     }
 }
 

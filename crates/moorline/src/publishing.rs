@@ -11,6 +11,7 @@ use moorline_proto::record::Except;
 use moorline_proto::shard::Audience;
 
 use crate::node::Node;
+use crate::telemetry;
 
 /// A publish that the broker has been given.
 pub(crate) struct Publishing {
@@ -86,6 +87,7 @@ impl Node {
                     .map(|published| answer(room, published, audience))
                     .map_err(|error| error.rejection())
             });
+        let mut answers = answers.by_ref().inspect(|answer| telemetry::published(answer.as_ref().err()));
         if several {
             return Ok(Answer::Several { results: answers.map(PublishOutcome).collect() });
         }

@@ -11,11 +11,14 @@ use futures_util::future::BoxFuture;
 use moorline_broker::{Broker, BrokerError, Fence, NodeId, ReadLimit, SessionStore, StoreError};
 use moorline_proto::batch::{EncodedBatch, EncodedEphemeral};
 use moorline_proto::error::{ErrorCode, Rejection};
-use moorline_proto::shard::{Claim, Host, Input, Output, Peer, Shard, Ticket};
+use moorline_proto::id::{SessionId, UserId};
+use moorline_proto::resume::SurveyRequest;
+use moorline_proto::shard::{Claim, Host, Input, Output, Peer, Shard, Surveyor, Ticket};
 use moorline_proto::time::Now;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::authorize::{Action, AuthorizeRequest};
 use crate::clock::Clock;
 use crate::host::{Sockets, Waiting};
 use crate::node::Node;
@@ -240,6 +243,7 @@ impl Driver {
             while self.shard.fan_out(self.clock.now(), TURN, &mut self.sockets) {
                 tokio::task::yield_now().await;
             }
+            self.node.telemetry().delivered(self.shard.take_delivered());
             if let Some(input) = self.ready.pop_front() {
                 self.handle(input);
             } else if let Some(output) = self.shard.poll_output() {
@@ -286,6 +290,11 @@ impl Driver {
                     Input::Claimed(connection, stored.map(|stored| stored.fence.0).map_err(store_rejection))
                 });
             }
+            Output::Survey { surveyor: Surveyor::Join(join), session, user, requests }
+                if join.by_client && self.node.hooks().authorizer.is_some() =>
+            {
+                self.survey_allowed(Surveyor::Join(join), session, user, requests);
+            }
             Output::Survey { surveyor, session, user, requests } => {
                 let survey = self.broker.survey(session, user, requests);
                 self.wait_for(survey, |surveys| Input::Surveyed(surveyor, surveys.map_err(broker_rejection)));
@@ -325,11 +334,33 @@ impl Driver {
                     handle.input(Input::Presence(ticket, presence)).await;
                 });
             }
+            Output::Authenticate(ticket, token) => {
+                let node = self.node.clone();
+                let identity = async move {
+                    node.authenticate(&token).await.map(Box::new).map_err(|error| error.rejection())
+                };
+                self.wait_for(identity.boxed(), |identity| Input::Authenticated(ticket, identity));
+            }
+            Output::Authorize { peer, session, user, rooms } => {
+                let node = self.node.clone();
+                let allowed = async move {
+                    for room in &rooms {
+                        let (session, user) = (Some(&session), user.as_ref());
+                        let action = Action::Publish;
+                        node.authorize(AuthorizeRequest { session, user, action, room }).await?;
+                    }
+                    Ok(())
+                };
+                self.wait_for(allowed.boxed(), move |allowed| Input::Authorized(peer, allowed));
+            }
             Output::Established(peer) => {
                 let is_gone = !self.sockets.established(peer);
                 self.ready.extend(is_gone.then_some(Input::Lost(peer, None)));
             }
-            Output::Refuse(connection, code, reason) => self.sockets.refuse(connection, code, &reason),
+            Output::Refuse(connection, refusal) => {
+                self.node.refused(&refusal, None);
+                self.sockets.refuse(connection, &refusal);
+            }
             Output::AwaitWritable(peer) => {
                 if let Some(writer) = self.sockets.writer(peer).cloned() {
                     let handle = self.handle.clone();
@@ -349,6 +380,25 @@ impl Driver {
             // The others were performed before.
             _ => {}
         }
+    }
+
+    /// Asks the authorizer before the broker: whoever may not join is not told where the room stands.
+    fn survey_allowed(
+        &mut self,
+        surveyor: Surveyor,
+        session: SessionId,
+        user: Option<UserId>,
+        requests: Vec<SurveyRequest>,
+    ) {
+        let node = self.node.clone();
+        let survey = async move {
+            for SurveyRequest { room, .. } in &requests {
+                let (session, user, action) = (Some(&session), user.as_ref(), Action::Join);
+                node.authorize(AuthorizeRequest { session, user, action, room }).await?;
+            }
+            node.broker().survey(session, user, requests).await.map_err(broker_rejection)
+        };
+        self.wait_for(survey.boxed(), |surveys| Input::Surveyed(surveyor, surveys));
     }
 
     fn save(

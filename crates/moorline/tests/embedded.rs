@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
-use std::collections::VecDeque;
+#[allow(unreachable_pub, dead_code, reason = "the other tests use it too")]
+mod support;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,104 +13,13 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::get;
 use moorline::transport::{UpgradeError, axum::Upgrade};
-use moorline::{Config, DrainConfig, Endpoint, Event, HeartbeatPolicy, Node, Publish, RoomName, UserId};
-use moorline_ws::decoder::{Decoder, Limits};
-use moorline_ws::event::Event as Received;
-use moorline_ws::frame::{OpCode, Role, put_masked};
+use moorline::{
+    Config, DrainConfig, Endpoint, Event, HeartbeatPolicy, Hooks, Identity, Node, Publish, RoomName, UserId,
+};
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use support::{Client, Got, Io, PATIENCE};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
-
-/// How long anything may take that has to happen.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
-
-/// A client made of the framing alone.
-struct Client {
-    io: Box<dyn Io>,
-    decoder: Decoder,
-    received: VecDeque<Got>,
-}
-
-#[derive(Debug, PartialEq)]
-enum Got {
-    Text(String),
-    Ping,
-    Closed(u16),
-    End,
-}
-
-impl Client {
-    async fn connect(mut io: Box<dyn Io>, path: &str) -> Self {
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        );
-        io.write_all(request.as_bytes()).await.unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(io.read_u8().await.unwrap());
-        }
-        assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
-        Self { io, decoder: Decoder::new(Role::Client, Limits::DEFAULT), received: VecDeque::new() }
-    }
-
-    async fn send(&mut self, frame: Value) {
-        let mut bytes = Vec::new();
-        put_masked(&mut bytes, OpCode::Text, frame.to_string().as_bytes(), [1, 2, 3, 4]);
-        self.io.write_all(&bytes).await.unwrap();
-    }
-
-    async fn next(&mut self) -> Got {
-        tokio::time::timeout(PATIENCE, async {
-            loop {
-                if let Some(got) = self.received.pop_front() {
-                    return got;
-                }
-                let mut buffer = [0; 4096];
-                let count = self.io.read(&mut buffer).await.unwrap_or(0);
-                if count == 0 {
-                    return Got::End;
-                }
-                self.decode(&mut buffer[..count]);
-            }
-        })
-        .await
-        .expect("something to be received")
-    }
-
-    fn decode(&mut self, mut rest: &mut [u8]) {
-        while !rest.is_empty() {
-            let decoded = self.decoder.decode(rest).unwrap();
-            let used = decoded.used;
-            self.received.extend(decoded.event.and_then(|event| match event {
-                Received::Text(text) => Some(Got::Text(text.into_owned())),
-                Received::Ping(_) => Some(Got::Ping),
-                Received::Close(close) => Some(Got::Closed(close.map_or(1005, |close| close.code))),
-                Received::Binary(_) | Received::Pong(_) => None,
-            }));
-            rest = &mut rest[used..];
-        }
-    }
-
-    /// The next JSON frame that is no ping.
-    async fn frame(&mut self) -> Value {
-        loop {
-            match self.next().await {
-                Got::Text(text) => {
-                    let value: Value = serde_json::from_str(&text).unwrap();
-                    if value["type"] != "ping" {
-                        return value;
-                    }
-                }
-                Got::Ping => {}
-                other => panic!("{other:?} instead of a frame"),
-            }
-        }
-    }
-}
 
 async fn room(
     State(node): State<Node>,
@@ -116,8 +27,8 @@ async fn room(
     upgrade: Upgrade,
 ) -> Result<Response, UpgradeError> {
     let single_room = room == "single";
-    let (room, user) = (RoomName::new(&room).ok(), UserId::new(&user).ok());
-    upgrade.accept(&node, Endpoint { room, user, single_room, ..Endpoint::default() })
+    let (room, identity) = (RoomName::new(&room).ok(), UserId::new(&user).ok().map(Identity::user));
+    upgrade.accept(&node, Endpoint { room, identity, single_room, ..Endpoint::default() })
 }
 
 fn router(node: &Node) -> Router {
@@ -241,7 +152,11 @@ async fn r20_a_callback_tells_of_a_dead_peer() {
         idle_timeout: Duration::from_secs(60),
         pong_timeout: Some(Duration::from_millis(50)),
     };
-    let node = Node::in_memory_observed(Config { heartbeat, ..config() }, Some(observer)).unwrap();
+    let node = Node::in_memory_with(
+        Config { heartbeat, ..config() },
+        Hooks { observer: Some(observer), ..Hooks::default() },
+    )
+    .unwrap();
     let mut client = Client::connect(tcp(&node).await, "/ws/lobby/ann").await;
     let established: Value = match client.next().await {
         Got::Text(text) => serde_json::from_str(&text).unwrap(),

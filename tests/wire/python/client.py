@@ -18,15 +18,18 @@ SUBPROTOCOL = "moorline.v1.json"
 class Client:
     """One connection. `established` is its first frame; `hello` makes it speak first."""
 
-    def __init__(self, server, room=None, *, hello=None, origin=None, answer_pings=True, **query):
+    def __init__(self, server, room=None, *, hello=None, origin=None, answer_pings=True, headers=None, offers=(),
+                 source=None, **query):
+        """`offers`: subprotocols beside ours; `source`: the address to come from."""
         self.server, self.answer_pings = server, answer_pings
         self.user = query.get("user")
         self._backlog, self._refs = deque(), itertools.count(1)
         path = "/ws" if room is None else "/ws/" + quote(room, safe="")
         query = {key: value for key, value in query.items() if value is not None}
         self.ws = open_websocket(
-            f"ws://127.0.0.1:{server.port}{path}" + (f"?{urlencode(query, quote_via=quote)}" if query else ""),
-            origin=origin, subprotocols=None if hello is None else [SUBPROTOCOL],
+            f"{'wss' if server.tls else 'ws'}://127.0.0.1:{server.port}{path}" + (f"?{urlencode(query, quote_via=quote)}" if query else ""),
+            origin=origin, subprotocols=None if hello is None else [SUBPROTOCOL, *offers],
+            additional_headers=headers, ssl=server.tls, **({"source_address": (source, 0)} if source else {}),
             proxy=None, ping_interval=None, close_timeout=2, max_size=None, max_queue=None, legacy=True,
         )
         if hello is not None:

@@ -8,6 +8,7 @@ import pytest
 from client import Connector, others_left_alone
 from raw import Raw
 from server import Server
+from serving import COOKIE, KeySets, Serving
 
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
@@ -41,6 +42,53 @@ def start(request):
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_serving():
+    # Many tests come from one address, and take tokens from every place.
+    serving = Serving({
+        "auth.cookie": COOKIE, "limits.address_handshakes_per_s": 0, "limits.user_handshakes_per_s": 0,
+        "session.per_user_max": 1000,
+    })
+    yield serving
+    serving.stop()
+
+
+@pytest.fixture
+def serving(shared_serving, request):
+    """`moorline serve` that most tests share. Users and rooms are each test's own."""
+    request.node.stash.setdefault(_seen, []).append((shared_serving, len(shared_serving.log())))
+    return shared_serving
+
+
+@pytest.fixture
+def serve(request):
+    """Starts `moorline serve` of this test's own: `serve({"auth.leeway_ms": 0})`."""
+    started = []
+
+    def serve(settings=None, **options):
+        started.append(Serving(settings, **options))
+        request.node.stash.setdefault(_seen, []).append((started[-1], 0))
+        return started[-1]
+
+    yield serve
+    for serving in started:
+        serving.stop()
+
+
+@pytest.fixture
+def key_sets():
+    """Makes HTTP servers of key sets: `key_sets([jwk], mode="slow")`."""
+    made = []
+
+    def make(*args, **options):
+        made.append(KeySets(*args, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
 
 
 @pytest.fixture

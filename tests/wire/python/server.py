@@ -88,6 +88,8 @@ def run_to_end(settings=None, listen=None, timeout=10):
 
 
 class Server:
+    tls = None  # an SSLContext that trusts it, where it speaks TLS
+
     def __init__(self, settings=None, port=None):
         self.settings = settings or {}
         for attempt in range(5):
@@ -132,13 +134,15 @@ class Server:
 
     # --- HTTP ---
 
-    def http(self, method, path, body=None, headers=None, timeout=10):
-        """`body` is JSON where it is not bytes already."""
+    def http(self, method, path, body=None, headers=None, timeout=10, source=None):
+        """`body` is JSON where it is not bytes already; `source` is the address to come from."""
         headers = dict(headers or {})
         if body is not None:
             headers.setdefault("Content-Type", "application/json")
             body = body if isinstance(body, bytes) else json.dumps(body).encode()
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        kind, more = (http.client.HTTPSConnection, {"context": self.tls}) if self.tls else (http.client.HTTPConnection, {})
+        connection = kind(
+            "127.0.0.1", self.port, timeout=timeout, source_address=(source, 0) if source else None, **more)
         try:
             connection.request(method, path, body, headers)
             response = connection.getresponse()
@@ -152,9 +156,9 @@ class Server:
         assert answer.status == 200, answer
         return answer.json
 
-    def upgrade(self, path, headers=None):
+    def upgrade(self, path, headers=None, source=None):
         """Asks for a WebSocket and hangs up, whatever the answer."""
-        return self.http("GET", path, headers={**UPGRADE, **(headers or {})})
+        return self.http("GET", path, headers={**UPGRADE, **(headers or {})}, source=source)
 
     def publish(self, to, message, **more):
         answer = self.http("POST", "/v1/publish", {"to": to, "message": message, **more})

@@ -13,7 +13,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("moorline-ws", &[]),
     ("moorline-broker", &["moorline-proto"]),
     ("moorline", &["moorline-proto", "moorline-ws", "moorline-broker"]),
-    ("moorline-server", &["moorline", "moorline-broker", "moorline-proto"]),
+    ("moorline-server", &["moorline", "moorline-broker", "moorline-proto", "moorline-ws"]),
     ("moorline-bench", &[]),
     ("xtask", &[]),
 ];
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn an_arrow_that_is_not_in_the_table_is_found() {
         assert_eq!(check(&workspace("moorline", "moorline-ws", &Value::Null)), []);
-        assert_eq!(check(&workspace("moorline-server", "moorline-ws", &Value::Null)).len(), 1);
+        assert_eq!(check(&workspace("moorline-proto", "moorline-ws", &Value::Null)).len(), 1);
         assert_eq!(check(&workspace("moorline-broker", "moorline", &json!("dev"))).len(), 1);
         assert_eq!(check(&workspace("moorline-new", "xtask", &Value::Null)).len(), 1);
     }

@@ -10,7 +10,7 @@ use super::log::{append, at, draft, expire, offsets, padded, roomy};
 use super::{ALL, room};
 use crate::LogExt as _;
 use crate::log::Log;
-use crate::memory_log::{Retention, RetentionRules};
+use crate::memory_log::{PrefixRetention, Retention, RetentionRules};
 
 /// Runs all clauses about retention.
 pub fn all<L: Log>(make: &impl Fn(RetentionRules) -> L) {
@@ -22,6 +22,7 @@ pub fn all<L: Log>(make: &impl Fn(RetentionRules) -> L) {
     all_rooms_together_lose_the_oldest_record_first(make);
     the_newest_record_of_all_is_kept(make);
     own_rooms_have_rules_of_their_own(make);
+    the_longest_prefix_of_a_rooms_name_has_its_rules(make);
     statistics_count_what_is_kept(make);
 }
 
@@ -59,7 +60,7 @@ pub fn a_room_keeps_so_many_records<L: Log>(make: &impl Fn(RetentionRules) -> L)
 /// Beyond its bytes a room loses the oldest.
 pub fn a_room_keeps_so_many_bytes<L: Log>(make: &impl Fn(RetentionRules) -> L) {
     let rules = roomy();
-    let cost = append(&mut make(rules), &room("a"), padded(0, 100), 0).cost_bytes();
+    let cost = append(&mut make(rules.clone()), &room("a"), padded(0, 100), 0).cost_bytes();
     let mut log = make(RetentionRules { room: Retention { bytes: 3 * cost, ..rules.room }, ..rules });
     let three = fill(&mut log, &room("a"), 3, 100);
     cut_from_the_old_end(&log, &room("a"), &three, 3);
@@ -114,7 +115,7 @@ pub fn what_is_too_old_goes_with_time<L: Log>(make: &impl Fn(RetentionRules) -> 
 /// Where all rooms together are too large, the record that was appended first goes first, whatever room it is in.
 pub fn all_rooms_together_lose_the_oldest_record_first<L: Log>(make: &impl Fn(RetentionRules) -> L) {
     let rules = roomy();
-    let cost = append(&mut make(rules), &room("a"), padded(0, 100), 0).cost_bytes();
+    let cost = append(&mut make(rules.clone()), &room("a"), padded(0, 100), 0).cost_bytes();
     let mut log = make(RetentionRules { total_bytes: 10 * cost, ..rules });
     let names = ["a", "@user/u", "b", "@all"].map(room);
     let order = [0, 0, 1, 2, 2, 3, 0, 1, 1, 3, 2, 0, 3, 3, 1, 2, 0, 0, 1, 3];
@@ -156,6 +157,31 @@ pub fn own_rooms_have_rules_of_their_own<L: Log>(make: &impl Fn(RetentionRules) 
     assert_eq!(names.each_ref().map(|name| offsets(&log, name).len()), [2, 2, 2, 4]);
     expire(&mut log, 50);
     assert_eq!(names.each_ref().map(|name| offsets(&log, name).len()), [0, 0, 0, 4]);
+}
+
+/// A room whose name begins as a rule says keeps what that rule says, the longest one counts, and none is for own rooms.
+pub fn the_longest_prefix_of_a_rooms_name_has_its_rules<L: Log>(make: &impl Fn(RetentionRules) -> L) {
+    let rule = |prefix: &str, records, age| PrefixRetention {
+        prefix: prefix.into(),
+        keep: Retention { records, ..brief(age) },
+    };
+    let prefixes = vec![rule("a", 2, 50), rule("a:b", 6, 200), rule("a:", 3, 10), rule("@", 1, 1)];
+    let own = Retention { records: 4, ..brief(100) };
+    let mut log =
+        make(RetentionRules { prefixes, own, room: Retention { records: 5, ..brief(100) }, ..roomy() });
+    let names = ["a", "a:", "a:b:c", "ab", "ba", "@user/a"].map(room);
+    let kept = |log: &L| names.each_ref().map(|name| offsets(log, name).len());
+    log.hold(&names[1]);
+    for name in &names {
+        fill(&mut log, name, 9, 0);
+    }
+    assert_eq!(kept(&log), [2, 3, 6, 2, 5, 4]);
+    for (millis, left) in [(10, [2, 0, 6, 2, 5, 4]), (50, [0, 0, 6, 0, 5, 4]), (100, [0, 0, 6, 0, 0, 0])] {
+        expire(&mut log, millis);
+        assert_eq!(kept(&log), left, "after {millis} ms");
+    }
+    expire(&mut log, 200);
+    assert_eq!(log.stats().records, 0);
 }
 
 /// Statistics are the sum of what can be read.

@@ -1,6 +1,7 @@
 //! A log in memory.
 
 mod age;
+mod class;
 mod ids;
 mod oldest;
 mod room;
@@ -16,10 +17,11 @@ use moorline_proto::resume::RoomState;
 use moorline_proto::time::Timestamp;
 
 use self::age::is_over;
+use self::class::Class;
 use self::ids::{Claim, PublishIds};
-use self::oldest::{Class, Oldest};
+use self::oldest::Oldest;
 use self::room::Room;
-pub use self::rules::{Retention, RetentionRules};
+pub use self::rules::{PrefixRetention, Retention, RetentionRules};
 use crate::log::{AppendError, Appended, Draft, Log, LogStats};
 
 /// How many records, rooms and publish ids one call of [`Log::expire`] drops at most, each: a few milliseconds.
@@ -53,14 +55,18 @@ pub struct MemoryLog {
 
 impl MemoryLog {
     /// An empty log. Each gets an epoch that no log before it had, else positions of the former one seem to fit.
+    ///
+    /// # Panics
+    /// With more than [`RetentionRules::PREFIXES_MAX`] prefixes.
     #[must_use]
     pub fn new(epoch: Epoch, rules: RetentionRules) -> Self {
+        assert!(rules.prefixes.len() <= RetentionRules::PREFIXES_MAX, "too many prefixes");
         Self {
             epoch,
-            rules,
             rooms: HashMap::new(),
-            oldest: Oldest::default(),
+            oldest: Oldest::new(rules.prefixes.len()),
             ids: PublishIds::new(&rules),
+            rules,
             idle: VecDeque::new(),
             forgotten_high: Offset::START,
             seq: 0,
@@ -78,20 +84,21 @@ impl MemoryLog {
     fn keep(&mut self, name: &RoomName, record: Record) {
         self.seq += 1;
         let now = record.timestamp;
-        let room = self.rooms.entry(name.clone()).or_default();
+        let room = self.rooms.entry(name.clone()).or_insert_with(|| Room::new(self.rules.class(name)));
         if room.is_empty() {
             self.oldest.file(name, room, self.seq);
         }
         room.push(self.seq, record, &mut self.totals);
-        room.trim(self.rules.of(name), now, &mut self.totals);
+        room.trim(self.rules.of_class(room.class), now, &mut self.totals);
         while self.totals.bytes > self.rules.total_bytes && self.totals.records > 1 {
             self.cut_oldest_of_all();
         }
     }
 
     fn cut_oldest_of_all(&mut self) {
-        let firsts = Class::ALL.map(|class| self.oldest.first(class, &mut self.rooms));
-        if let Some((_, name)) = firsts.into_iter().flatten().min_by_key(|(seq, _)| *seq) {
+        let classes = Class::all(self.rules.prefixes.len());
+        let firsts = classes.filter_map(|class| self.oldest.first(class, &mut self.rooms));
+        if let Some((_, name)) = firsts.min_by_key(|(seq, _)| *seq) {
             self.cut_oldest(&name);
         }
     }
@@ -106,7 +113,7 @@ impl MemoryLog {
 
     fn became_empty(&mut self, name: &RoomName) {
         let Some(room) = self.rooms.get_mut(name) else { return };
-        self.oldest.unfile(name, room);
+        self.oldest.unfile(room);
         if room.is_unused() && !room.idle {
             room.idle = true;
             self.idle.push_back(name.clone());
@@ -114,10 +121,7 @@ impl MemoryLog {
     }
 
     fn expire_records(&mut self, class: Class, now: Timestamp) {
-        let age = match class {
-            Class::Named => self.rules.room.age,
-            Class::Own => self.rules.own.age,
-        };
+        let age = self.rules.of_class(class).age;
         for _ in 0..DROPPED_PER_EXPIRE {
             let Some((_, name)) = self.oldest.first(class, &mut self.rooms) else { break };
             let at = self.rooms.get(&name).and_then(Room::oldest_timestamp);
@@ -190,14 +194,15 @@ impl Log for MemoryLog {
 
     fn expire(&mut self, now: Timestamp) {
         self.ids.expire(now, DROPPED_PER_EXPIRE);
-        for class in Class::ALL {
+        for class in Class::all(self.rules.prefixes.len()) {
             self.expire_records(class, now);
         }
         self.forget_idle();
     }
 
     fn hold(&mut self, room: &RoomName) {
-        self.rooms.entry(room.clone()).or_default().hold();
+        let class = || Room::new(self.rules.class(room));
+        self.rooms.entry(room.clone()).or_insert_with(class).hold();
     }
 
     fn release(&mut self, room: &RoomName) {
@@ -233,11 +238,11 @@ mod tests {
             log.release(room);
             log.clear(room);
         }
-        assert!(log.idle.len() <= 3 && log.oldest.named.is_empty() && log.oldest.own.is_empty());
+        assert!(log.idle.len() <= 3 && log.oldest.len() == 0);
         for _ in 0..5_000 {
             append(&mut log, &names[0]);
         }
-        assert_eq!(log.oldest.named.len(), 1);
+        assert_eq!(log.oldest.len(), 1);
     }
 
     #[test]

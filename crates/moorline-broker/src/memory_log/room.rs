@@ -9,6 +9,7 @@ use moorline_proto::resume::RoomState;
 use moorline_proto::time::Timestamp;
 
 use super::age::is_over;
+use super::class::Class;
 use super::rules::Retention;
 use crate::log::LogStats;
 
@@ -34,11 +35,17 @@ pub(super) struct Room {
     /// The place under which [`Oldest`](super::oldest::Oldest) has the room, while it has records.
     pub(super) filed: u64,
     holds: u32,
+    /// Whose bounds it has.
+    pub(super) class: Class,
     /// Whether it stands in the queue of rooms to forget.
     pub(super) idle: bool,
 }
 
 impl Room {
+    pub(super) fn new(class: Class) -> Self {
+        Self { class, ..Self::default() }
+    }
+
     /// What readers are told.
     ///
     /// The first record of a forgotten room comes after all its former ones: numbers are left out, but nothing that was

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use moorline_proto::id::RoomName;
 
+use super::class::Class;
+
 const MIB: usize = 1024 * 1024;
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -20,14 +22,26 @@ pub struct Retention {
     pub age: Duration,
 }
 
+/// How much each room keeps whose name begins in some way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrefixRetention {
+    /// How the name begins.
+    pub prefix: Box<str>,
+    /// What such a room keeps.
+    pub keep: Retention,
+}
+
 /// How much a log keeps of rooms and of publish ids.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetentionRules {
-    /// A room of the application's. By default 1,000 records, 4 MiB and 1 hour: the lifetime of an absent session.
+    /// A room of the application's that no prefix names. By default 1,000 records, 4 MiB and 1 hour: the lifetime of an absent session.
     pub room: Retention,
     /// An own room (`@user/…`, `@session/…`, `@all`). By default 100 records, 4 MiB and 1 hour: there is one for each
     /// session and each user, so they are many, and each has few readers.
     pub own: Retention,
+    /// Rooms of the application's whose names begin so; the longest prefix that fits counts. By default none, at most
+    /// [`RetentionRules::PREFIXES_MAX`]. Own rooms never match.
+    pub prefixes: Vec<PrefixRetention>,
     /// All records of all rooms, in bytes; beyond it the oldest record goes, whichever room it is in. By default
     /// 256 MiB. The bound on a log's memory, apart from the publish ids and about 200 bytes for each room.
     pub total_bytes: usize,
@@ -42,10 +56,34 @@ impl RetentionRules {
     /// What remembering one publish id costs, in bytes, its share of half-empty tables included.
     pub const ID_COST_BYTES: usize = 160;
 
+    /// How many prefixes there may be: each is compared with the name of every room that gets an entry, and each is one
+    /// more place to look for the oldest record of all.
+    pub const PREFIXES_MAX: usize = 64;
+
     /// The bounds of one room.
     #[must_use]
     pub fn of(&self, room: &RoomName) -> &Retention {
-        if room.is_own() { &self.own } else { &self.room }
+        self.of_class(self.class(room))
+    }
+
+    /// The kind of room that this is. Looks at every prefix: a log asks once for each of its rooms.
+    pub(super) fn class(&self, room: &RoomName) -> Class {
+        if room.is_own() {
+            return Class::OWN;
+        }
+        let fitting =
+            self.prefixes.iter().enumerate().filter(|(_, rule)| room.as_str().starts_with(&*rule.prefix));
+        let longest = fitting.max_by_key(|(_, rule)| rule.prefix.len());
+        longest.map_or(Class::NAMED, |(index, _)| Class::prefix(index))
+    }
+
+    /// The bounds of a kind of rooms.
+    pub(super) fn of_class(&self, class: Class) -> &Retention {
+        match class.prefix_index().and_then(|index| self.prefixes.get(index)) {
+            Some(rule) => &rule.keep,
+            None if class == Class::OWN => &self.own,
+            None => &self.room,
+        }
     }
 }
 
@@ -54,6 +92,7 @@ impl Default for RetentionRules {
         Self {
             room: Retention { records: 1_000, bytes: 4 * MIB, age: HOUR },
             own: Retention { records: 100, bytes: 4 * MIB, age: HOUR },
+            prefixes: Vec::new(),
             total_bytes: 256 * MIB,
             id_age: Duration::from_secs(5 * 60),
             id_bytes: 16 * MIB,

@@ -13,6 +13,7 @@ use moorline_broker::{
 use moorline_proto::error::{ErrorCode, Rejection};
 use moorline_proto::frame::{Answer, Presence, Publish, PublishAnswer, PublishOutcome, Target};
 use moorline_proto::id::{Owner, RoomName, SessionId};
+use moorline_proto::identity::Identity;
 use moorline_proto::position::Offset;
 use moorline_proto::resume::RoomState;
 use moorline_proto::shard::{ConnectionId, Event, Host, Input, Output, Peer, SessionKey, Shard, ShardConfig};
@@ -127,6 +128,10 @@ impl Host for Sockets {
 
     fn with_users(&mut self, act: &mut dyn FnMut(&mut Users)) {
         act(&mut self.users.borrow_mut());
+    }
+
+    fn is_revoked(&mut self, _: &Identity) -> bool {
+        false
     }
 }
 
@@ -311,10 +316,10 @@ impl Node {
                     self.established.push(peer.connection);
                 }
             }
-            Output::Refuse(connection, code, _) => {
+            Output::Refuse(connection, refusal) => {
                 if let Some(link) = self.sockets.links.get_mut(&connection) {
                     let mut bytes = Vec::new();
-                    (super::wire::FRAMING.close)(&mut bytes, code.number(), "");
+                    (super::wire::FRAMING.close)(&mut bytes, refusal.code.number(), "");
                     link.to_client.extend(bytes);
                     link.server_here = false;
                 }

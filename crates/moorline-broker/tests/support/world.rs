@@ -18,11 +18,12 @@ use moorline_proto::codec;
 use moorline_proto::frame::ClientFrame;
 use moorline_proto::heartbeat::Policy;
 use moorline_proto::id::{Owner, PublishId, RoomName, SessionId, UserId};
+use moorline_proto::identity::Identity;
 use moorline_proto::message::Message;
 use moorline_proto::position::{Epoch, Offset, Position};
 use moorline_proto::record::Except;
 use moorline_proto::resume::{ResetReason, Since};
-use moorline_proto::shard::{Claim, ConnectionId, Input, ShardConfig};
+use moorline_proto::shard::{Claim, ConnectionId, ExpiryConfig, Input, ShardConfig};
 use moorline_proto::time::{Now, Timestamp};
 use moorline_proto::token::ResumeToken;
 use moorline_proto::users::{UserLimits, Users};
@@ -377,7 +378,7 @@ impl World {
         bits[..8].copy_from_slice(&self.random.next().to_le_bytes());
         let claim = Claim {
             connection: id,
-            user,
+            identity: user.map_or_else(Identity::anonymous, Identity::user),
             asked: hello.session.clone(),
             may_choose: true,
             resume_token: hello.resume_token.clone(),
@@ -604,7 +605,7 @@ impl World {
             {
                 Some(format!("{index} is refused: {code}, {message}"))
             }
-            Event::Published { .. } | Event::Rejected { .. } => None,
+            Event::Published { .. } | Event::Rejected { .. } | Event::TokenExpiring { .. } => None,
             Event::Disconnected { retry_at } => {
                 peer.ended_at = retry_at.is_none().then_some(now);
                 None
@@ -887,6 +888,7 @@ fn rules(random: &mut Random) -> RetentionRules {
     RetentionRules {
         room: Retention { records, bytes: 1 << 20, age },
         own: Retention { records: 6, bytes: 1 << 20, age },
+        prefixes: Vec::new(),
         total_bytes: 1 << 22,
         id_age: Duration::from_secs(100_000),
         id_bytes: 1 << 22,
@@ -908,6 +910,10 @@ fn config(random: &mut Random) -> ShardConfig {
         pending_max_bytes: [700, 2_000, 20_000][random.below(3)],
         stall_timeout: Duration::from_secs(12),
         in_flight_max: 1_024,
+        shard_rooms_max: 1_000_000,
+        expiry: ExpiryConfig::default(),
+        authenticates: false,
+        authorizes: false,
         framing: FRAMING,
     }
 }

@@ -143,6 +143,10 @@ impl Client {
             }
             Input::Leave { room } => self.ask(Ask::Leave(room)),
             Input::Replay { room, after } => self.ask(Ask::Replay { room, after }),
+            Input::Authenticate { token } if self.state == State::Established => {
+                self.outputs.push_back(Output::SendText(wire::authenticate(&token)));
+            }
+            Input::Authenticate { .. } => {}
             Input::Shutdown => self.shutdown(),
         }
     }
@@ -281,6 +285,9 @@ impl Client {
             Received::Closing { reconnect_in_ms } => {
                 self.told_to_return = Some(Duration::from_millis(reconnect_in_ms));
             }
+            Received::TokenExpiring { expires_in_ms } => {
+                self.event(Event::TokenExpiring { expires_in: Duration::from_millis(expires_in_ms) });
+            }
             Received::Pong | Received::Unknown => {}
         }
     }
@@ -380,5 +387,37 @@ impl Request {
             Ask::Leave(room) => wire::leave(self.reference, room),
             Ask::Replay { room, after } => wire::replay(self.reference, room, *after),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Token;
+
+    #[test]
+    fn a_token_that_ends_soon_is_told_and_a_fresh_one_is_sent_while_connected() {
+        let now = Instant::default();
+        let mut client = Client::new(ClientConfig::default(), now);
+        let refresh = || Input::Authenticate { token: Token::presented("fresh") };
+        let outputs = |client: &mut Client| std::iter::from_fn(|| client.poll_output()).collect::<Vec<_>>();
+        client.handle(now, refresh());
+        assert_eq!(outputs(&mut client), [Output::Connect]);
+        client.handle(now, Input::Opened);
+        let established = r#"{"type":"connection_established","session":"s","resume_token":"t","resumed":false,"rooms":{},"heartbeat_ms":1}"#;
+        client.handle(now, Input::TextReceived(established.to_owned()));
+        outputs(&mut client);
+        client.handle(
+            now,
+            Input::TextReceived(r#"{"type":"token_expiring","expires_in_ms":60000}"#.to_owned()),
+        );
+        let expires_in = Duration::from_secs(60);
+        assert_eq!(outputs(&mut client), [Output::Event(Event::TokenExpiring { expires_in })]);
+        client.handle(now, refresh());
+        let frame = r#"{"token":"fresh","type":"auth"}"#.to_owned();
+        assert_eq!(outputs(&mut client), [Output::SendText(frame)]);
+        client.handle(now, Input::Closed(None));
+        client.handle(now, refresh());
+        assert!(!outputs(&mut client).iter().any(|output| matches!(output, Output::SendText(_))));
     }
 }

@@ -1,9 +1,12 @@
 //! What goes into the machine and what comes out of it.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::close::CloseCode;
 use crate::id::{PublishId, RoomName, SessionId};
+use crate::identity::Token;
 use crate::position::{Offset, Position};
 use crate::resume::{ResetReason, Since};
 use crate::time::Instant;
@@ -61,6 +64,12 @@ pub enum Input {
         room: RoomName,
         /// After this.
         after: Offset,
+    },
+    /// The application has a fresh token for this connection. Without a connection nothing is done: the next one shows
+    /// its token when it is opened.
+    Authenticate {
+        /// Of the same user.
+        token: Token,
     },
     /// The application is done: the connection is closed, and nothing more is sent.
     Shutdown,
@@ -136,6 +145,11 @@ pub enum Event {
         code: String,
         /// For people.
         message: String,
+    },
+    /// The connection's token ends soon: answer with [`Input::Authenticate`].
+    TokenExpiring {
+        /// After this.
+        expires_in: Duration,
     },
     /// The connection is gone.
     Disconnected {

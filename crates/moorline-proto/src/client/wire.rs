@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{ClientConfig, Publication};
 use crate::id::{RoomName, SessionId};
+use crate::identity::Token;
 use crate::position::{Epoch, Offset, Position};
 use crate::resume::{ResetReason, Since};
 
@@ -51,6 +52,9 @@ pub(super) enum Received {
     },
     Closing {
         reconnect_in_ms: u64,
+    },
+    TokenExpiring {
+        expires_in_ms: u64,
     },
     /// Something that a later version of the protocol may mean something by.
     Unknown,
@@ -115,6 +119,8 @@ struct Frame<'a> {
     message: Option<&'a RawValue>,
     #[serde(borrow)]
     reconnect_in_ms: Option<&'a RawValue>,
+    #[serde(borrow)]
+    expires_in_ms: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -162,7 +168,8 @@ impl Frame<'_> {
             "reset" => self.reset()?,
             "position" => Received::Position { room: self.room()?, position: self.position()? },
             "closing" => Received::Closing { reconnect_in_ms: field(self.reconnect_in_ms)? },
-            "presence" | "token_expiring" => Received::Unknown,
+            "token_expiring" => Received::TokenExpiring { expires_in_ms: field(self.expires_in_ms)? },
+            "presence" => Received::Unknown,
             _ => match self.room() {
                 Some(room) => Received::Message { room, message_id: self.message_id },
                 None if self.kind == "error" => self.error()?,
@@ -257,6 +264,11 @@ pub(super) fn join(reference: u64, room: &RoomName, since: Since) -> String {
         fields.insert("since".into(), since);
     }
     frame.to_string()
+}
+
+/// Without a `ref`: only its refusal is answered.
+pub(super) fn authenticate(token: &Token) -> String {
+    json!({"type": "auth", "token": token.expose()}).to_string()
 }
 
 pub(super) fn leave(reference: u64, room: &RoomName) -> String {

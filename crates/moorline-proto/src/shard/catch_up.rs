@@ -35,7 +35,7 @@ impl Shard {
 
     /// It is known where a joining member begins.
     fn joined(&mut self, turn: &mut Turn<'_>, join: Join, surveys: Result<Vec<Survey>, Rejection>) {
-        let Join { session: key, room, ticket, is_new, since, connection, reference } = join;
+        let Join { session: key, room, ticket, is_new, since, connection, reference, .. } = join;
         let asker = connection.map(|connection| Peer { session: key, connection });
         let reference = reference.filter(|_| asker.and_then(|asker| self.resolve(asker)).is_some());
         let still_here = self.sessions.get(key.0 as usize).and_then(|session| session.membership(room));
@@ -191,7 +191,9 @@ impl Shard {
                 self.send_frame(turn, key, &reset(&name, reason, to, from));
             }
             Resume::Continue(offset) => {
-                let frames = judge_page(self.session(key), &name, offset, page, &self.config.framing);
+                let (frames, count) =
+                    judge_page(self.session(key), &name, offset, page, &self.config.framing);
+                self.delivered += count;
                 self.place(key, room, page.end());
                 if let Some(membership) = self.session_mut(key).membership_mut(room) {
                     membership.sent = membership.sent.max(page.end().offset);
@@ -318,22 +320,23 @@ impl Shard {
     }
 }
 
-/// The frames of a page that are for a session that has everything up to `position`.
+/// The frames of a page that are for a session that has everything up to `position`, and how many they are.
 fn judge_page(
     session: &Session,
     name: &RoomName,
     mut position: crate::position::Offset,
     page: &Page,
     framing: &crate::batch::Framing,
-) -> Vec<u8> {
-    let mut frames = Vec::new();
+) -> (Vec<u8>, u64) {
+    let (mut frames, mut count) = (Vec::new(), 0);
     let mut after = page.after;
     for record in &page.records {
         if judge(position, after, record, session.reader()) == Judgement::Deliver {
             framing.text(&mut frames, &record.message.envelope(name, Some(record.offset), record.timestamp));
+            count += 1;
         }
         position = position.max(record.offset);
         after = record.offset;
     }
-    frames
+    (frames, count)
 }

@@ -1,36 +1,62 @@
 //! What the application does to sessions: the HTTP interface and the library call these. Each is idempotent.
 
+use super::frames::Joiner;
 use super::{Host, SessionKey, Shard, Turn};
 use crate::close::CloseCode;
 use crate::error::{ErrorCode, Rejection};
 use crate::frame::{LeftReason, ServerFrame};
 use crate::id::{RoomName, SessionId, UserId};
+use crate::identity::TokenId;
 use crate::metadata;
 use crate::resume::Since;
 use crate::time::Now;
 use std::sync::Arc;
 
+const DISCONNECTED: (CloseCode, &str) = (CloseCode::Disconnected, "disconnected by the application");
+const REVOKED: (CloseCode, &str) = (CloseCode::Revoked, "revoked");
+
 impl Shard {
     /// Ends a session; its connection is closed with 4002. False where there is none.
     pub fn disconnect(&mut self, now: Now, id: &SessionId, host: &mut dyn Host) -> bool {
-        let turn = &mut Turn { now, host };
         let Some(&key) = self.by_id.get(id) else { return false };
+        self.end_now(&mut Turn { now, host }, key, DISCONNECTED);
+        true
+    }
+
+    /// Ends a session, connected or not.
+    fn end_now(&mut self, turn: &mut Turn<'_>, key: SessionKey, (code, reason): (CloseCode, &str)) {
         if self.session(key).connected.is_some() {
-            let code = CloseCode::Disconnected.number();
-            self.drop_connection(turn, key, Some((code, "disconnected by the application")));
+            self.drop_connection(turn, key, Some((code.number(), reason)));
             if let Some(user) = self.session(key).user().cloned() {
                 turn.host.with_users(&mut |users| users.close(&user));
             }
         }
         self.end(turn, key);
-        true
     }
 
     /// Ends every session of a user here. Returns how many there were.
     pub fn disconnect_user(&mut self, now: Now, user: &UserId, host: &mut dyn Host) -> usize {
+        self.end_user(&mut Turn { now, host }, user, DISCONNECTED)
+    }
+
+    /// Ends every session of a user whose tokens were revoked, with close 4003. Returns how many there were.
+    pub fn revoke_user(&mut self, now: Now, user: &UserId, host: &mut dyn Host) -> usize {
+        self.end_user(&mut Turn { now, host }, user, REVOKED)
+    }
+
+    fn end_user(&mut self, turn: &mut Turn<'_>, user: &UserId, why: (CloseCode, &str)) -> usize {
         let keys = self.users.get(user).cloned().unwrap_or_default();
-        let ids: Vec<SessionId> = keys.iter().map(|&key| self.session(key).id().clone()).collect();
-        ids.iter().filter(|id| self.disconnect(now, id, host)).count()
+        keys.iter().for_each(|&key| self.end_now(turn, key, why));
+        keys.len()
+    }
+
+    /// Ends every session that a revoked token let in, with close 4003. Returns how many there were. Cost: one look at
+    /// every session.
+    pub fn revoke_token(&mut self, now: Now, token: &TokenId, host: &mut dyn Host) -> usize {
+        let keys = self.sessions_of_token(token);
+        let turn = &mut Turn { now, host };
+        keys.iter().for_each(|&key| self.end_now(turn, key, REVOKED));
+        keys.len()
     }
 
     /// Ends a session if it is absent, because its user has too many of those.
@@ -51,7 +77,16 @@ impl Shard {
         let key = self.key_of(id)?;
         let is_member =
             self.by_name.get(room).is_some_and(|&room| self.session(key).membership(room).is_some());
-        if is_member { Ok(()) } else { self.join(key, room, Since::Now, None) }
+        if !is_member {
+            self.join(key, room, Since::Now, Joiner::Application)?;
+        }
+        let room = self.open_room(room);
+        let membership = self.session_mut(key).membership_mut(room);
+        let is_news = membership.is_some_and(|membership| !std::mem::replace(&mut membership.is_added, true));
+        if is_member && is_news {
+            self.save(key, None);
+        }
+        Ok(())
     }
 
     /// Ends a session's membership; the client is told by `left`.

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use super::session::Greeting;
-use super::{ConnectionId, Output, Peer, Shard, Surveyor, Turn};
+use super::{ConnectionId, Output, Peer, Refusal, Shard, Surveyor, Turn};
 use crate::close::CloseCode;
 use crate::error::Rejection;
 use crate::frame::Ref;
-use crate::id::{Owner, RoomName, SessionId, UserId};
+use crate::id::{Owner, RoomName, SessionId};
+use crate::identity::Identity;
 use crate::metadata;
 use crate::position::{Epoch, Offset, Position};
 use crate::resume::{Since, Survey, SurveyRequest};
@@ -22,11 +23,11 @@ use crate::token::ResumeToken;
 pub struct Claim {
     /// The connection.
     pub connection: ConnectionId,
-    /// Whom it is authenticated as.
-    pub user: Option<UserId>,
+    /// Whom it speaks for.
+    pub identity: Identity,
     /// The session it asks for.
     pub asked: Option<SessionId>,
-    /// Whether it may have that id where it is free.
+    /// Whether it may have that id where it is free, whatever its grants say.
     pub may_choose: bool,
     /// What proves that the session is its own.
     pub resume_token: Option<ResumeToken>,
@@ -82,10 +83,13 @@ impl Found {
 }
 
 impl Shard {
-    pub(super) fn establish(&mut self, claim: Claim) {
+    pub(super) fn establish(&mut self, turn: &mut Turn<'_>, claim: Claim) {
         let connection = claim.connection;
         if self.draining {
             return self.refuse(connection, CloseCode::GoingAway, "the server drains");
+        }
+        if let Some(refusal) = self.unwelcome(turn, &claim.identity, claim.home.as_ref()) {
+            return self.outputs.push_back(Output::Refuse(connection, Box::new(refusal)));
         }
         let found = match &claim.asked {
             None => Some(Found::New(claim.fresh_id.clone(), 0)),
@@ -124,7 +128,7 @@ impl Shard {
         let found = match (record, &claim.asked) {
             (Err(rejection), _) => return self.give_up(connection, &rejection),
             (Ok(Some(record)), _) if entitled(&record, claim) => Found::Stored(record, 0),
-            (Ok(None), Some(asked)) if claim.may_choose => Found::New(asked.clone(), 0),
+            (Ok(None), Some(asked)) if may_choose(claim, asked) => Found::New(asked.clone(), 0),
             _ => Found::New(claim.fresh_id.clone(), 0),
         };
         self.found(connection, found);
@@ -162,7 +166,7 @@ impl Shard {
                 (id.clone(), self.by_id.get(id).and_then(|&key| self.session(key).user().cloned()))
             }
             Found::Stored(record, _) => (record.id.clone(), record.user.clone()),
-            Found::New(id, _) => (id.clone(), pending.claim.user.clone()),
+            Found::New(id, _) => (id.clone(), pending.claim.identity.user.clone()),
         };
         let is_stale = self.is_stale(&pending.claim, &pending.found);
         let requests = self.requests(&pending.claim, &pending.found, is_stale);
@@ -254,7 +258,12 @@ impl Shard {
         }
         if self.changed_meanwhile(&claim, &found) {
             self.hand_over_fence(&found);
-            return self.establish(claim);
+            return self.establish(turn, claim);
+        }
+        // Meanwhile it may have been revoked.
+        if let Some(refusal) = self.unwelcome(turn, &claim.identity, claim.home.as_ref()) {
+            self.let_go(&found);
+            return self.outputs.push_back(Output::Refuse(connection, Box::new(refusal)));
         }
         if self.is_outrun(connection, &found) {
             return self.refuse(connection, CloseCode::Replaced, "replaced by a newer connection");
@@ -345,7 +354,7 @@ impl Shard {
                 (self.session(key).user(), id)
             }
             Found::Stored(record, _) => (record.user.as_ref(), &record.id),
-            Found::New(id, _) => (claim.user.as_ref(), id),
+            Found::New(id, _) => (claim.identity.user.as_ref(), id),
         };
         let Some(user) = user else { return true };
         let mut admitted = false;
@@ -373,13 +382,19 @@ impl Shard {
     }
 
     fn refuse(&mut self, connection: ConnectionId, code: CloseCode, reason: &str) {
-        self.outputs.push_back(Output::Refuse(connection, code, reason.to_owned()));
+        let refusal = Refusal::new(code, reason.to_owned());
+        self.outputs.push_back(Output::Refuse(connection, Box::new(refusal)));
     }
+}
+
+/// Whether a connection may have that id, where it is free.
+fn may_choose(claim: &Claim, id: &SessionId) -> bool {
+    claim.may_choose || claim.identity.grants.may_choose(id, claim.identity.user.as_ref())
 }
 
 /// Whether a connection may have a session: its authenticated owner, or who is not authenticated and holds a token of it.
 fn entitled(record: &SessionRecord, claim: &Claim) -> bool {
-    match (&record.user, &claim.user) {
+    match (&record.user, &claim.identity.user) {
         (owner, Some(user)) => owner.as_ref() == Some(user),
         (_, None) => claim.resume_token.as_ref().is_some_and(|token| record.tokens.accepts(token)),
     }
@@ -396,7 +411,7 @@ fn own_rooms(claim: &Claim, id: &SessionId) -> Vec<RoomName> {
     if !claim.own_rooms {
         return Vec::new();
     }
-    let user = claim.user.clone().map(Owner::User);
+    let user = claim.identity.user.clone().map(Owner::User);
     let owners = [Some(Owner::All), user, Some(Owner::Session(id.clone()))];
     owners.iter().flatten().map(RoomName::own).collect()
 }

@@ -207,9 +207,11 @@ impl Shard {
         let waiting = connected.outbox.as_ref().map_or(0, |outbox| outbox.len());
         let written = if waiting == 0 { turn.host.write(key, wire) } else { 0 };
         if written == wire.len() {
+            self.delivered += ends.len() as u64;
             return Taken::All;
         }
         let kept = frames_kept(ends, written, waiting, max);
+        self.delivered += kept as u64;
         let end = kept.checked_sub(1).map_or(0, |last| ends[last]);
         let rest = &wire[written.min(end)..end];
         match &mut connected.outbox {
@@ -257,6 +259,7 @@ impl Shard {
                 .as_ref()
                 .is_some_and(|c| c.outbox.is_none() && c.greeting.is_none());
             if up_to_date && !excluded.contains(&key) {
+                self.delivered += 1;
                 self.send(turn, key, &encoded.wire);
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::room::Standing;
 use super::session::Membership;
-use super::{Join, Output, Peer, RoomKey, SessionKey, Shard, Surveyor, Ticket, Turn};
+use super::{Event, Join, Output, Peer, RoomKey, SessionKey, Shard, Surveyor, Ticket, Turn};
 use crate::codec;
 use crate::error::{ErrorCode, Rejection};
 use crate::frame::{Answer, ClientFrame, Inbound, LeftReason, Presence, Publish, Ref, Reply, ServerFrame};
@@ -13,6 +13,14 @@ use crate::position::{Epoch, Offset, Position};
 use crate::resume::{Since, SurveyRequest};
 use crate::time::Now;
 
+/// Who has a session join a room.
+pub(super) enum Joiner {
+    /// Its client, which wants its answer there.
+    Client(Option<Ref>),
+    /// The application.
+    Application,
+}
+
 impl Shard {
     pub(super) fn frame(&mut self, turn: &mut Turn<'_>, peer: Peer, inbound: Inbound) {
         let Some(key) = self.resolve(peer) else { return };
@@ -20,7 +28,11 @@ impl Shard {
         let Inbound { reference, frame } = inbound;
         let outcome = match frame {
             Err(rejection) => Err(rejection),
-            Ok(ClientFrame::Publish(publish)) => self.publish(peer, *publish, reference.clone()),
+            Ok(ClientFrame::Publish(publish)) => self.publish(peer, publish, reference.clone()),
+            Ok(ClientFrame::Auth { token }) => {
+                let reference = reference.clone();
+                self.auth_frame(|| Ticket { peer, reference, weight: 1 }, key, token)
+            }
             Ok(ClientFrame::Join { room, since }) => {
                 self.join_frame(turn, key, &room, since, reference.clone())
             }
@@ -61,9 +73,6 @@ impl Shard {
             ClientFrame::Hello(_) => {
                 return Err(Rejection::new(ErrorCode::AlreadyEstablished, "hello comes once"));
             }
-            ClientFrame::Auth { .. } => {
-                return Err(Rejection::new(ErrorCode::NoAuthenticator, "this endpoint checks no tokens"));
-            }
             ClientFrame::Application { kind } => {
                 let why =
                     format!("nothing here handles messages of the type \"{kind}\"; did you mean publish?");
@@ -75,7 +84,13 @@ impl Shard {
         Ok(Answer::Done {})
     }
 
-    fn publish(&mut self, peer: Peer, publish: Publish, reference: Option<Ref>) -> Result<(), Rejection> {
+    fn publish(
+        &mut self,
+        peer: Peer,
+        publish: Box<Publish>,
+        reference: Option<Ref>,
+    ) -> Result<(), Rejection> {
+        self.check_publish(peer.session, &publish.to)?;
         let weight = u32::try_from(publish.to.rooms()).unwrap_or(u32::MAX);
         self.depart(peer.session, weight)?;
         let session = self.session_mut(peer.session);
@@ -85,12 +100,16 @@ impl Shard {
             (Some(_), None) => format!("session/{}", session.record.id).into(),
         };
         let ticket = Ticket { peer, reference, weight };
-        self.outputs.push_back(Output::Publish { ticket, sender, publish: Box::new(publish) });
+        if self.config.authorizes {
+            self.ask(ticket, sender, publish);
+        } else {
+            self.outputs.push_back(Output::Publish { ticket, sender, publish });
+        }
         Ok(())
     }
 
     /// Something that waits for an answer is on its way.
-    fn depart(&mut self, key: SessionKey, weight: u32) -> Result<(), Rejection> {
+    pub(super) fn depart(&mut self, key: SessionKey, weight: u32) -> Result<(), Rejection> {
         let max = self.config.in_flight_max;
         let Some(connected) = &mut self.session_mut(key).connected else { return Ok(()) };
         // One that is larger than the bound goes alone.
@@ -104,7 +123,7 @@ impl Shard {
     }
 
     /// The answer is here. Who asked may be gone.
-    fn arrive(&mut self, ticket: &Ticket) -> Option<SessionKey> {
+    pub(super) fn arrive(&mut self, ticket: &Ticket) -> Option<SessionKey> {
         let key = self.resolve(ticket.peer)?;
         if let Some(connected) = &mut self.session_mut(key).connected {
             connected.in_flight = connected.in_flight.saturating_sub(ticket.weight);
@@ -138,7 +157,7 @@ impl Shard {
             self.reply(turn, key, reference, Answer::At { room: name.clone(), position });
             return Ok(());
         }
-        self.join(key, name, since, reference)
+        self.join(key, name, since, Joiner::Client(reference))
     }
 
     /// Begins a join: where the member reads from is asked for first.
@@ -147,13 +166,23 @@ impl Shard {
         key: SessionKey,
         name: &RoomName,
         since: Since,
-        reference: Option<Ref>,
+        joiner: Joiner,
     ) -> Result<(), Rejection> {
+        let (by_client, reference) = match joiner {
+            Joiner::Client(reference) => (true, reference),
+            Joiner::Application => (false, None),
+        };
         let is_member =
             self.by_name.get(name).is_some_and(|&room| self.session(key).membership(room).is_some());
         if !is_member && self.named_rooms(key) >= self.config.rooms_max {
             let why = format!("a session is in {} rooms at most", self.config.rooms_max);
             return Err(Rejection::new(ErrorCode::TooManyRooms, why));
+        }
+        if !is_member {
+            self.has_room_for(name)?;
+            if by_client {
+                self.check_join(key, name)?;
+            }
         }
         let room = self.open_room(name);
         if !is_member {
@@ -173,6 +202,7 @@ impl Shard {
                 ticket,
                 is_new: !is_member,
                 since,
+                by_client,
                 connection: session.peer(key).map(|peer| peer.connection),
                 reference,
             })),
@@ -334,6 +364,10 @@ impl Shard {
     }
 
     pub(super) fn send_frame(&mut self, turn: &mut Turn<'_>, key: SessionKey, frame: &ServerFrame) {
+        if let ServerFrame::Reset { reason, .. } = frame {
+            let event = Event::Reset { session: self.session(key).id().clone(), reason: *reason };
+            self.outputs.push_back(Output::Event(event));
+        }
         let connected = self.session_mut(key).connected.as_mut();
         if let Some(greeting) = connected.and_then(|connected| connected.greeting.as_mut()) {
             // Nothing comes before `connection_established`.

@@ -1,5 +1,6 @@
 //! What a connection is told first: where its rooms stand, what is lost, and then what it missed.
 
+use super::access::left_forbidden;
 use super::establish::{Claim, named};
 use super::room::Standing;
 use super::session::Membership;
@@ -25,6 +26,14 @@ impl Shard {
         for (request, survey) in requests.iter().zip(surveys) {
             let position = survey.state.position();
             let is_new = request.since == Since::Now;
+            if let Some(&room) = self.by_name.get(&request.room)
+                && !is_new
+                && self.is_forbidden(key, room)
+            {
+                self.exit(key, room);
+                resets.push(left_forbidden(request.room.clone()));
+                continue;
+            }
             if let Some(known) = named(claim, &request.room, position.epoch).filter(|_| is_new) {
                 let from = (known.epoch == position.epoch).then_some(known.offset);
                 resets.push(reset(&request.room, ResetReason::Expired, position, from));

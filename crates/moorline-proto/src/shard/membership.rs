@@ -39,6 +39,7 @@ impl Shard {
         }
         let key = RoomKey(number(self.rooms.insert(Room::new(name.clone()))));
         self.by_name.insert(name.clone(), key);
+        self.named_rooms += usize::from(!name.is_own());
         self.outputs.push_back(Output::Subscribe(key, name.clone()));
         self.admit_owners(key);
         key
@@ -119,6 +120,7 @@ impl Shard {
                 slot: number(slot),
                 ticket,
                 standing,
+                is_added: false,
                 skipped: false,
                 epoch: position.epoch,
                 acked: position.offset,
@@ -188,6 +190,7 @@ impl Shard {
         if self.room(room).is_empty() && room != self.everyone {
             let room = self.rooms.remove(room.0 as usize);
             self.by_name.remove(&room.name);
+            self.named_rooms -= usize::from(!room.name.is_own());
             self.outputs.push_back(Output::Unsubscribe(room.name));
         }
         true

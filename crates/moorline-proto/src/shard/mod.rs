@@ -18,8 +18,11 @@
 //! stands where the shard stands. Joining, resuming and catching up after being slow are that one thing.
 
 mod absence;
+mod access;
+mod asking;
 mod catch_up;
 mod command;
+mod contract;
 mod establish;
 mod fan_out;
 mod frames;
@@ -37,21 +40,18 @@ use std::time::Duration;
 
 use slab::Slab;
 
+pub use self::access::ExpiryConfig;
+pub use self::contract::{Event, Input, Join, Output, PageReader, Refusal, Surveyor, Ticket};
 pub use self::establish::Claim;
 use self::establish::Pending;
 use self::fan_out::FanOut;
 pub use self::lookup::{Audience, Liveness, RoomView, SessionFilter, SessionView, ShardCounts};
 use self::room::Room;
 use self::session::Session;
-use crate::batch::{EncodedBatch, EncodedEphemeral, Framing, Page};
-use crate::close::CloseCode;
-use crate::error::Rejection;
-use crate::frame::{Answer, Inbound, Presence, Publish, Ref};
+use crate::batch::Framing;
 use crate::heartbeat::Policy;
 use crate::id::{Owner, RoomName, SessionId, UserId};
-use crate::position::Offset;
-use crate::resume::{RoomState, Since, Survey, SurveyRequest};
-use crate::session_record::SessionRecord;
+use crate::identity::Identity;
 use crate::time::{Instant, Now};
 use crate::users::Users;
 use crate::wheel::Wheel;
@@ -100,6 +100,14 @@ pub struct ShardConfig {
     pub stall_timeout: Duration,
     /// Frames of one connection that wait for their answers (publishes, presence). Default 1,024.
     pub in_flight_max: u32,
+    /// Named rooms with members here. Default 1,000,000: each costs memory, and strangers choose their names.
+    pub shard_rooms_max: usize,
+    /// What happens when a connection's identity expires.
+    pub expiry: ExpiryConfig,
+    /// Whether `auth` frames have somebody to check them.
+    pub authenticates: bool,
+    /// Whether an authorizer is asked about publishes.
+    pub authorizes: bool,
     /// How frames are laid out.
     pub framing: Framing,
 }
@@ -114,207 +122,15 @@ pub trait Host {
 
     /// Lends the node's count of users' sessions.
     fn with_users(&mut self, act: &mut dyn FnMut(&mut Users));
+
+    /// Whether an identity was revoked.
+    fn is_revoked(&mut self, identity: &Identity) -> bool;
 }
 
 /// What one call of the driver's brings: the moment, and the driver itself.
 struct Turn<'a> {
     now: Now,
     host: &'a mut dyn Host,
-}
-
-/// Whom a survey is for.
-#[derive(Clone, Debug)]
-pub enum Surveyor {
-    /// A connection that is being established.
-    Establish(ConnectionId),
-    /// A session that joins a room.
-    Join(Box<Join>),
-}
-
-/// A join that waits for its survey.
-#[derive(Clone, Debug)]
-pub struct Join {
-    pub(super) session: SessionKey,
-    pub(super) room: RoomKey,
-    /// The membership's number, so that a later join of the same room is told apart.
-    pub(super) ticket: u32,
-    /// Whether the membership began with it.
-    pub(super) is_new: bool,
-    pub(super) since: Since,
-    /// On which connection it was asked for; only that one is answered.
-    pub(super) connection: Option<ConnectionId>,
-    pub(super) reference: Option<Ref>,
-}
-
-/// Whom a page is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PageReader {
-    /// A member that is not live.
-    Member(Peer, RoomKey),
-    /// All live members: the shard missed announcements.
-    Room(RoomKey),
-}
-
-/// A publish that waits for its answer.
-#[derive(Clone, Debug)]
-pub struct Ticket {
-    /// Who asked.
-    pub peer: Peer,
-    /// Where it wants the answer.
-    pub reference: Option<Ref>,
-    /// How many of the connection's waiting answers it is: one for each room.
-    pub(super) weight: u32,
-}
-
-/// What happened.
-#[derive(Debug)]
-pub enum Input {
-    /// A connection wants a session.
-    Establish(Box<Claim>),
-    /// A connection that was being established is gone.
-    Abandoned(ConnectionId),
-    /// Answers [`Output::Load`].
-    Loaded(ConnectionId, Result<Option<Arc<SessionRecord>>, Rejection>),
-    /// Answers [`Output::Claim`] with the fence.
-    Claimed(ConnectionId, Result<u64, Rejection>),
-    /// Answers [`Output::Survey`].
-    Surveyed(Surveyor, Result<Vec<Survey>, Rejection>),
-    /// Answers [`Output::Save`].
-    Saved(Peer, Result<(), Rejection>),
-    /// A frame was received.
-    Frame(Peer, Inbound),
-    /// Something was received that asks for nothing, such as the transport's pong.
-    Alive(Peer),
-    /// The transport's ping was received.
-    TransportPing(Peer, Box<[u8]>),
-    /// The connection ended, or has to; with the close frame to send, where one is due: the answer to the peer's, or what rule
-    /// of the transport it broke.
-    Lost(Peer, Option<(u16, &'static str)>),
-    /// Answers [`Output::AwaitWritable`].
-    Writable(Peer),
-    /// Records were announced.
-    Batch(Arc<EncodedBatch>),
-    /// An ephemeral message was announced.
-    Ephemeral(Arc<EncodedEphemeral>),
-    /// Announcements were lost.
-    AnnouncementsLost,
-    /// Answers [`Output::Subscribe`].
-    Subscribed(RoomKey, RoomName, Result<RoomState, Rejection>),
-    /// Answers [`Output::Read`].
-    PageRead(PageReader, RoomName, Result<Page, Rejection>),
-    /// Answers [`Output::Publish`].
-    Published(Ticket, Result<Answer, Rejection>),
-    /// Answers [`Output::Presence`].
-    Presence(Ticket, Presence),
-    /// Every connection is to go, told to come back at times spread over this long.
-    Drain(Duration),
-}
-
-/// What the driver has to do.
-#[derive(Debug)]
-pub enum Output {
-    /// Look a session record up.
-    Load(ConnectionId, SessionId),
-    /// Take ownership of a session id.
-    Claim(ConnectionId, SessionId),
-    /// Ask the broker how a reader goes on.
-    Survey {
-        /// Whom the answer is for.
-        surveyor: Surveyor,
-        /// The reader.
-        session: SessionId,
-        /// Its user.
-        user: Option<UserId>,
-        /// The rooms.
-        requests: Vec<SurveyRequest>,
-    },
-    /// Keep a session record. Answered where a connection waits for it.
-    Save {
-        /// What to keep.
-        record: Arc<SessionRecord>,
-        /// The right to.
-        fence: u64,
-        /// Who waits.
-        waiting: Option<Peer>,
-    },
-    /// Forget a session record.
-    Remove(SessionId, u64),
-    /// Announce a room to this shard from now on.
-    Subscribe(RoomKey, RoomName),
-    /// No longer.
-    Unsubscribe(RoomName),
-    /// Read a room's log.
-    Read {
-        /// Whom for.
-        reader: PageReader,
-        /// The room.
-        room: RoomName,
-        /// After this.
-        after: Offset,
-    },
-    /// Publish. Publications reach the broker in the order of these outputs.
-    Publish {
-        /// Who waits.
-        ticket: Ticket,
-        /// Within whom its id is unique.
-        sender: Arc<str>,
-        /// What.
-        publish: Box<Publish>,
-    },
-    /// Ask all shards who is in a room.
-    Presence(Ticket, RoomName),
-    /// The connection is this peer's: from now on its frames are wanted.
-    Established(Peer),
-    /// A connection gets no session.
-    Refuse(ConnectionId, CloseCode, String),
-    /// Say when the connection takes bytes again.
-    AwaitWritable(Peer),
-    /// End the connection: what waits for it, which ends with the close frame, may still be written for a moment.
-    Close {
-        /// Whose.
-        peer: Peer,
-        /// What waits.
-        rest: Vec<u8>,
-    },
-    /// The session's user has too many absent ones: this one expires, on whichever shard it is.
-    Expire(SessionId),
-    /// Something that logs, metrics and callbacks want to know.
-    Event(Event),
-}
-
-/// What an observer is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A session was established.
-    Connected {
-        /// Which.
-        session: SessionId,
-        /// Its user.
-        user: Option<UserId>,
-        /// Whether it went on.
-        resumed: bool,
-    },
-    /// A session lost its connection.
-    Disconnected {
-        /// Which.
-        session: SessionId,
-        /// Its user.
-        user: Option<UserId>,
-        /// The close code, where one was sent or received.
-        code: Option<u16>,
-    },
-    /// A peer was declared dead (R20).
-    Dead {
-        /// Which session's.
-        session: SessionId,
-        /// Its user.
-        user: Option<UserId>,
-    },
-    /// A session ended.
-    Ended {
-        /// Which.
-        session: SessionId,
-    },
 }
 
 /// The machine. See the [module](self) for its driver's contract.
@@ -326,6 +142,8 @@ pub struct Shard {
     users: HashMap<UserId, Vec<SessionKey>>,
     rooms: Slab<Room>,
     by_name: HashMap<RoomName, RoomKey>,
+    /// How many of them are the application's.
+    named_rooms: usize,
     everyone: RoomKey,
     pending: BTreeMap<ConnectionId, Pending>,
     wheel: Wheel,
@@ -338,6 +156,8 @@ pub struct Shard {
     ping: Arc<[u8]>,
     connected: usize,
     tickets: u32,
+    /// Messages written since the driver asked.
+    delivered: u64,
     draining: bool,
     /// Absent sessions that are to end once what is being handled is done with them.
     ended: Vec<SessionKey>,
@@ -359,6 +179,7 @@ impl Shard {
             users: HashMap::new(),
             rooms: Slab::new(),
             by_name: HashMap::new(),
+            named_rooms: 0,
             everyone: RoomKey(0),
             pending: BTreeMap::new(),
             queue: VecDeque::new(),
@@ -368,6 +189,7 @@ impl Shard {
             outputs: VecDeque::new(),
             connected: 0,
             tickets: 0,
+            delivered: 0,
             draining: false,
             ended: Vec::new(),
             absent: VecDeque::new(),
@@ -382,7 +204,7 @@ impl Shard {
         let turn = &mut Turn { now, host };
         while self.serve_members(turn, usize::MAX) {}
         match input {
-            Input::Establish(claim) => self.establish(*claim),
+            Input::Establish(claim) => self.establish(turn, *claim),
             Input::Abandoned(connection) => self.abandon(connection),
             Input::Loaded(connection, record) => self.loaded(connection, record),
             Input::Claimed(connection, fence) => self.claimed(connection, fence),
@@ -400,6 +222,8 @@ impl Shard {
             Input::PageRead(reader, room, page) => self.page_read(turn, reader, &room, page),
             Input::Published(ticket, outcome) => self.published(turn, ticket, outcome),
             Input::Presence(ticket, presence) => self.presence_found(turn, ticket, presence),
+            Input::Authenticated(ticket, identity) => self.authenticated(turn, ticket, identity),
+            Input::Authorized(peer, outcome) => self.authorized(turn, peer, outcome),
             Input::Drain(spread) => self.drain(turn, spread),
         }
         self.end_outlived(turn);
@@ -410,6 +234,11 @@ impl Shard {
         self.outputs.pop_front()
     }
 
+    /// How many messages were handed to connections since this was asked last.
+    pub fn take_delivered(&mut self) -> u64 {
+        std::mem::take(&mut self.delivered)
+    }
+
     /// When [`Shard::handle_timeout`] wants to be called, if nothing happens before.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -417,11 +246,11 @@ impl Shard {
     }
 }
 
-/// How exact deadlines are: a small part of the shortest one, and never worse than a second.
+/// How exact deadlines are: a small part of the shortest one, and never worse than half a second.
 fn tick(config: &ShardConfig) -> Duration {
     let Policy { interval, idle_timeout, pong_timeout } = config.heartbeat;
     let shortest = interval.min(idle_timeout).min(pong_timeout.unwrap_or(interval)).min(config.stall_timeout);
-    (shortest / 32).clamp(Duration::from_millis(10), Duration::from_secs(1))
+    (shortest / 32).clamp(Duration::from_millis(10), Duration::from_millis(500))
 }
 
 /// A slab's index as a key. There are never 2^32 of anything here: each costs more than a byte.

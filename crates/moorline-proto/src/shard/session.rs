@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::access::Access;
+use super::asking::Asking;
 use super::room::Standing;
 use super::{ConnectionId, Peer, RoomKey, SessionKey};
 use crate::frame::ServerFrame;
@@ -22,6 +24,8 @@ pub(super) struct Membership {
     /// Tells this membership from an earlier one of the same session in the same room.
     pub(super) ticket: u32,
     pub(super) standing: Standing,
+    /// Whether the application made it a member: then no token's grants take it away.
+    pub(super) is_added: bool,
     /// Whether the position moved on without anything being sent, since the last `position` frame.
     pub(super) skipped: bool,
     /// The history that the three offsets belong to.
@@ -67,8 +71,12 @@ pub(super) struct Connected {
     pub(super) greeting: Option<Box<Greeting>>,
     /// Whether a page is on its way.
     pub(super) reading: bool,
-    /// Publishes that the broker has not answered.
+    /// Frames that wait for their answers.
     pub(super) in_flight: u32,
+    /// What it may do and until when; none where that is everything for ever.
+    pub(super) access: Option<Box<Access>>,
+    /// Publishes that wait for the authorizer.
+    pub(super) asking: Asking,
 }
 
 /// A session, connected or absent.

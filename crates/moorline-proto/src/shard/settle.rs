@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::access::Access;
 use super::establish::{Claim, Found};
 use super::session::{Connected, Session};
 use super::{ConnectionId, SessionKey, Shard, Turn, number};
@@ -20,7 +21,7 @@ impl Shard {
             Found::New(id, fence) => {
                 let key =
                     self.insert(Arc::new(new_record(claim, id, turn.now)), fence, claim.own_rooms, turn.now);
-                self.connect(turn.now, key, claim.connection);
+                self.connect(turn.now, key, claim);
                 return key;
             }
             Found::Here(id) => {
@@ -38,12 +39,15 @@ impl Shard {
                 for mark in marks {
                     let room = self.open_room(&mark.room);
                     self.enter(key, room, mark.acked);
+                    if let Some(membership) = self.session_mut(key).membership_mut(room) {
+                        membership.is_added = mark.is_added;
+                    }
                 }
                 key
             }
         };
         self.renew(key, claim);
-        self.connect(turn.now, key, claim.connection);
+        self.connect(turn.now, key, claim);
         key
     }
 
@@ -86,7 +90,9 @@ impl Shard {
     }
 
     /// Gives a session its connection. Nothing is sent to it before it is safely kept.
-    fn connect(&mut self, now: Now, key: SessionKey, connection: ConnectionId) {
+    fn connect(&mut self, now: Now, key: SessionKey, claim: &Claim) {
+        let connection = claim.connection;
+        let access = Access::new(&claim.identity, now, &self.config.expiry);
         let heartbeat = Heartbeat::new(now.instant, &self.config.heartbeat);
         self.no_longer_absent(key);
         let session = self.session_mut(key);
@@ -102,6 +108,8 @@ impl Shard {
             greeting: Some(Box::default()),
             reading: false,
             in_flight: 0,
+            access,
+            asking: None,
         });
         self.connected += 1;
     }
@@ -110,7 +118,7 @@ impl Shard {
 fn new_record(claim: &Claim, id: SessionId, now: Now) -> SessionRecord {
     SessionRecord {
         id,
-        user: claim.user.clone(),
+        user: claim.identity.user.clone(),
         tokens: TokenSet::new(claim.fresh_token.hash()),
         metadata: claim.metadata.clone(),
         connected_at: now.timestamp,

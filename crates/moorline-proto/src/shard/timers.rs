@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::room::Standing;
+use super::session::Membership;
 use super::{Event, Host, Output, Peer, RoomKey, SessionKey, Shard, Turn};
 use crate::close::CloseCode;
 use crate::frame::ServerFrame;
@@ -39,6 +40,9 @@ impl Shard {
         if self.session(key).connected.is_none() {
             let end = self.session(key).absent_since + self.config.session_lifetime;
             return if turn.now.instant >= end { self.end(turn, key) } else { self.reschedule(key) };
+        }
+        if self.expire_access(turn, key) {
+            return;
         }
         if self.stalls_at(key).is_some_and(|at| at <= turn.now.instant) {
             return self.too_slow(turn, key);
@@ -138,7 +142,8 @@ impl Shard {
             None => session.absent_since + self.config.session_lifetime,
             Some(connected) => connected.heartbeat.next(&self.config.heartbeat),
         };
-        let next = [Some(next), self.stalls_at(key), session.flush_at].into_iter().flatten().min();
+        let expiry = session.connected.as_ref().and_then(|c| c.access.as_ref()?.next());
+        let next = [Some(next), self.stalls_at(key), session.flush_at, expiry].into_iter().flatten().min();
         if let Some(next) = next {
             self.wheel.schedule(key.0, next);
         }
@@ -167,7 +172,12 @@ impl Shard {
         let memberships = self.session(key).memberships.iter();
         // One whose survey is still out stands nowhere yet.
         let known = memberships.filter(|m| m.epoch != Epoch::UNKNOWN);
-        known.map(|m| Mark { room: self.room(m.room).name.clone(), acked: m.acked() }).collect()
+        let mark = |m: &Membership| Mark {
+            room: self.room(m.room).name.clone(),
+            acked: m.acked(),
+            is_added: m.is_added,
+        };
+        known.map(mark).collect()
     }
 
     /// The session that a peer speaks for, if the connection is still the session's.

@@ -1,6 +1,7 @@
 //! From an HTTP request to a bare socket.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -8,9 +9,10 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::{RawReader, Reader, Writer, stream};
-use crate::handshake::{Endpoint, Opening};
+use crate::handshake::{Endpoint, Incoming, Opening};
 use crate::node::Node;
 use moorline_proto::codec::SUBPROTOCOL;
+use moorline_proto::error::Rejection;
 
 /// Why a request did not become a connection. [`UpgradeError::response`] answers it.
 #[derive(Debug, thiserror::Error)]
@@ -24,12 +26,12 @@ pub enum UpgradeError {
     /// The server that took it cannot upgrade.
     #[error("this HTTP server does not support upgrades")]
     NotUpgradable,
+    /// Too many come at once. The rejection says which limit, and when to come back.
+    #[error("{}", .0.message)]
+    Limited(Rejection),
     /// The node drains.
     #[error("the server is going away, come back soon")]
     Draining,
-    /// Too many handshakes, or too many that are not finished.
-    #[error("{}", .0.message)]
-    Limited(moorline_proto::error::Rejection),
 }
 
 impl UpgradeError {
@@ -46,6 +48,16 @@ impl UpgradeError {
         }
     }
 
+    /// When to come back, where that may help.
+    #[must_use]
+    pub const fn retry_in(&self) -> Option<Duration> {
+        match self {
+            Self::Limited(rejection) => rejection.retry_in,
+            Self::Draining => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+
     /// The whole answer, with the headers that the status asks for.
     #[must_use]
     pub fn response(&self) -> http::Response<String> {
@@ -54,8 +66,9 @@ impl UpgradeError {
             _ => http::Response::new(self.to_string()),
         };
         *response.status_mut() = self.status();
-        if matches!(self, Self::Draining) {
-            response.headers_mut().insert(http::header::RETRY_AFTER, http::HeaderValue::from_static("1"));
+        if let Some(wait) = self.retry_in() {
+            let seconds = wait.as_millis().div_ceil(1000).max(1).to_string();
+            response.headers_mut().extend(seconds.parse().map(|value| (http::header::RETRY_AFTER, value)));
         }
         response
     }
@@ -82,6 +95,7 @@ impl Node {
         if !says_hello && !accepted.protocols.is_empty() {
             return Err(UpgradeError::Subprotocol);
         }
+        let admission = self.admit(endpoint.address).map_err(UpgradeError::Limited)?;
         let upgrade = request.extensions_mut().remove::<OnUpgrade>().ok_or(UpgradeError::NotUpgradable)?;
         let (opening, protocol) =
             if says_hello { (Opening::Hello, Some(SUBPROTOCOL)) } else { (Opening::Bare, None) };
@@ -90,7 +104,7 @@ impl Node {
             match upgrade.await {
                 Ok(upgraded) => {
                     let (reader, writer, early) = split(upgraded);
-                    node.open(reader, writer, early, opening, endpoint).await;
+                    node.open(Incoming { reader, writer, early, opening, admission }, endpoint).await;
                 }
                 Err(error) => tracing::debug!(%error, "the client went away during the handshake"),
             }

@@ -1,0 +1,177 @@
+//! From where settings come: defaults, then what development changes, then the file, then the environment, then the
+//! command line. The later wins.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use toml::Value;
+
+use super::layers::{Found, Given, Layers};
+use super::place::Place;
+use super::raw::{NAMES, Raw};
+use super::{Settings, SettingsError, check_loopback, environment, file, resolve};
+use crate::app::{Mode, Reloaded};
+
+/// Where to look. Kept while the server runs, to look again.
+#[derive(Clone, Debug)]
+pub(crate) struct Sources {
+    pub(crate) mode: Mode,
+    /// The file that `--config` names.
+    pub(crate) file: Option<PathBuf>,
+    /// What `--listen` says.
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+/// Settings, and where they came from.
+#[derive(Clone, Debug)]
+pub(crate) struct Loaded {
+    pub(crate) settings: Settings,
+    pub(super) raw: Raw,
+    pub(super) places: BTreeMap<&'static str, Place>,
+}
+
+/// The settings that a file and the environment make, for commands that do not serve: what serving wants may be missing.
+///
+/// # Errors
+/// Names every mistake, each in its own line.
+pub(crate) fn load_file(file: Option<&Path>) -> Result<Settings, SettingsError> {
+    let sources = Sources { mode: Mode::Serving, file: file.map(Path::to_owned), listen: None };
+    sources.look().map(|loaded| loaded.settings)
+}
+
+impl Sources {
+    /// Reads everything, and checks what the mode wants.
+    ///
+    /// # Errors
+    /// Names every mistake, each in its own line.
+    pub(crate) fn load(&self) -> Result<Loaded, SettingsError> {
+        let loaded = self.look()?;
+        loaded.check_mode(self.mode)?;
+        Ok(loaded)
+    }
+
+    /// Reads everything, for showing it: what the mode wants may be missing.
+    ///
+    /// # Errors
+    /// Names every mistake, each in its own line.
+    pub(crate) fn look(&self) -> Result<Loaded, SettingsError> {
+        let folder = std::env::current_dir()
+            .map_err(|error| SettingsError::new(format!("there is no working directory: {error}")))?;
+        self.look_in(std::env::vars_os(), &folder)
+    }
+
+    pub(super) fn look_in(
+        &self,
+        variables: impl Iterator<Item = (OsString, OsString)>,
+        folder: &Path,
+    ) -> Result<Loaded, SettingsError> {
+        let mut layers = Layers::default();
+        if self.mode == Mode::Development {
+            without_rates(&mut layers, folder);
+        }
+        if let Some(path) = &self.file {
+            file::add(&mut layers, path);
+        }
+        environment::add(&mut layers, variables, folder);
+        if let Some(listen) = self.listen {
+            let given = Given::Text(listen.to_string());
+            let place = Place::Option("--listen");
+            layers.add("http.listen", Found { given, place, lines: Vec::new(), folder: folder.to_owned() });
+        }
+        let raw = Raw::read(&mut layers);
+        if layers.mistakes.is_empty() {
+            let places = &layers.places;
+            let place = |name: &str| places.get(name).cloned().unwrap_or(Place::Default);
+            layers.mistakes = resolve::mistakes(&raw, place);
+        }
+        if !layers.mistakes.is_empty() {
+            return Err(SettingsError::new(layers.mistakes.join("\n")));
+        }
+        let settings = resolve::resolve(raw.clone())?;
+        Ok(Loaded { settings, raw, places: layers.places })
+    }
+}
+
+/// In development one machine plays all clients.
+fn without_rates(layers: &mut Layers, folder: &Path) {
+    for name in NAMES.iter().filter(|name| name.ends_with("_per_s")) {
+        let given = Given::Value(Value::Integer(0));
+        let found = Found { given, place: Place::Development, lines: Vec::new(), folder: folder.to_owned() };
+        layers.add(name, found);
+    }
+}
+
+impl Loaded {
+    pub(super) fn place(&self, name: &str) -> &Place {
+        self.places.get(name).unwrap_or(&Place::Default)
+    }
+
+    fn check_mode(&self, mode: Mode) -> Result<(), SettingsError> {
+        match mode {
+            Mode::Development => self.check_development(),
+            Mode::Serving => self.check_serving(),
+        }
+    }
+
+    fn check_development(&self) -> Result<(), SettingsError> {
+        check_loopback(self.settings.listen)?;
+        let (auth, settings) = (&self.settings.auth, &self.settings);
+        let refused = [
+            ("auth.key", !auth.keys.is_empty()),
+            ("auth.jwks", !auth.jwks.is_empty()),
+            ("keys.file", settings.keys_file.is_some()),
+            ("tls.certificate", settings.tls.is_some()),
+            ("tls.key", settings.tls.is_some()),
+        ];
+        let mistakes: Vec<String> = refused
+            .into_iter()
+            .filter(|(_, is_given)| *is_given)
+            .map(|(name, _)| {
+                let why = "development checks neither tokens nor keys: remove it, or run `moorline serve`";
+                format!("{name} ({}) does nothing here: {why}", self.place(name))
+            })
+            .collect();
+        all_right(&mistakes)
+    }
+
+    fn check_serving(&self) -> Result<(), SettingsError> {
+        let mut mistakes = Vec::new();
+        let auth = &self.settings.auth;
+        let how = "run `moorline config init` for a configuration that has one";
+        if auth.keys.is_empty() && auth.jwks.is_empty() {
+            mistakes.push(format!("nobody's tokens would be accepted: set auth.key or auth.jwks; {how}"));
+        }
+        if self.settings.keys_file.is_none() {
+            mistakes.push(format!("no backend could publish: set keys.file to a file of API keys; {how}"));
+        }
+        all_right(&mistakes)
+    }
+
+    /// What these become when `new` is taken over while the server runs, and what is different.
+    ///
+    /// # Errors
+    /// Where what can be taken over does not fit to what cannot.
+    pub(crate) fn taking_over(&self, new: &Self) -> Result<(Self, Reloaded), SettingsError> {
+        let reloadable = Raw::rows().into_iter().filter(|row| row.is_reloadable).map(|row| row.name);
+        let reloadable: Vec<&str> = reloadable.collect();
+        // TLS is on or off for the whole run: the listener is one or the other.
+        let same_tls = self.settings.tls.is_some() == new.settings.tls.is_some();
+        let (mut next, mut change) = (self.clone(), Reloaded::default());
+        next.raw.take_over(&new.raw, &mut |name| {
+            let take = reloadable.contains(&name) && (same_tls || !name.starts_with("tls."));
+            let list = if take { &mut change.reloaded } else { &mut change.needs_restart };
+            list.push(name.to_owned());
+            take
+        });
+        next.places.clone_from(&new.places);
+        all_right(&resolve::mistakes(&next.raw, |name| next.place(name).clone()))?;
+        next.settings = resolve::resolve(next.raw.clone())?;
+        Ok((next, change))
+    }
+}
+
+fn all_right(mistakes: &[String]) -> Result<(), SettingsError> {
+    if mistakes.is_empty() { Ok(()) } else { Err(SettingsError::new(mistakes.join("\n"))) }
+}

@@ -1,0 +1,305 @@
+//! Counting what clients do against their limits (requirement R23).
+
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::state::keyed::HashMapStateStore;
+use governor::{DefaultDirectRateLimiter, NotUntil, Quota, RateLimiter};
+use moorline_proto::error::{ErrorCode, Rejection};
+use moorline_proto::id::UserId;
+
+use crate::limits::{Limits, Rate};
+
+/// How many users or addresses are counted at once. Those that were quiet are forgotten every few seconds; beyond this
+/// bound, some 10 MB, new ones are refused until then.
+const KEYS_MAX: usize = 100_000;
+/// How many frames in a row are refused before the connection is closed: whoever does not listen is not worth answering.
+const REFUSED_MAX: u32 = 100;
+
+/// The limits in force, and what counts against them. Shared by a node's connections.
+#[derive(Debug)]
+pub(crate) struct Rates(RwLock<Arc<Meters>>);
+
+/// One set of limits with its counts: replaced as a whole.
+#[derive(Debug)]
+pub(crate) struct Meters {
+    limits: Limits,
+    user_messages: Option<Keyed<UserId>>,
+    address_messages: Option<Keyed<IpAddr>>,
+    address_handshakes: Option<Keyed<IpAddr>>,
+    user_handshakes: Option<Keyed<UserId>>,
+}
+
+/// Counts for each of many.
+#[derive(Debug)]
+struct Keyed<K: Clone + Eq + Hash>(RateLimiter<K, HashMapStateStore<K>, DefaultClock>);
+
+impl<K: Clone + Eq + Hash> Keyed<K> {
+    fn new(rate: Rate) -> Self {
+        Self(RateLimiter::hashmap(quota(rate)))
+    }
+
+    fn check(&self, key: &K, limit: &'static str) -> Result<(), Rejection> {
+        if self.0.len() >= KEYS_MAX {
+            return Err(exceeded(limit, Duration::from_secs(1)));
+        }
+        self.0.check_key(key).map_err(|until| exceeded(limit, wait(&until)))
+    }
+
+    fn forget_quiet(&self) {
+        self.0.retain_recent();
+        self.0.shrink_to_fit();
+    }
+}
+
+impl Meters {
+    fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            user_messages: limits.user_messages.map(Keyed::new),
+            address_messages: limits.address_messages.map(Keyed::new),
+            address_handshakes: limits.address_handshakes.map(Keyed::new),
+            user_handshakes: limits.user_handshakes.map(Keyed::new),
+        }
+    }
+
+    pub(crate) const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// One more handshake from an address.
+    pub(crate) fn handshake_from(&self, address: IpAddr) -> Result<(), Rejection> {
+        let meter = self.address_handshakes.as_ref();
+        meter.map_or(Ok(()), |meter| meter.check(&network(address), "address_handshakes"))
+    }
+
+    /// One more handshake of a user.
+    pub(crate) fn handshake_of(&self, user: &UserId) -> Result<(), Rejection> {
+        let meter = self.user_handshakes.as_ref();
+        meter.map_or(Ok(()), |meter| meter.check(user, "user_handshakes"))
+    }
+}
+
+impl Rates {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self(RwLock::new(Arc::new(Meters::new(limits))))
+    }
+
+    pub(crate) fn current(&self) -> Arc<Meters> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Other limits from now on. What was counted is forgotten.
+    pub(crate) fn replace(&self, limits: Limits) {
+        if *self.current().limits() != limits {
+            *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Meters::new(limits));
+        }
+    }
+
+    /// Forgets who has been quiet for long enough to be anybody.
+    pub(crate) fn forget_quiet(&self) {
+        let meters = self.current();
+        meters.user_messages.as_ref().into_iter().for_each(Keyed::forget_quiet);
+        meters.user_handshakes.as_ref().into_iter().for_each(Keyed::forget_quiet);
+        meters.address_messages.as_ref().into_iter().for_each(Keyed::forget_quiet);
+        meters.address_handshakes.as_ref().into_iter().for_each(Keyed::forget_quiet);
+    }
+}
+
+/// Counts one connection's frames. There is none where no limit was in force when the connection came.
+#[derive(Debug)]
+pub(crate) struct Throttle {
+    rates: Arc<Rates>,
+    user: Option<UserId>,
+    address: Option<IpAddr>,
+    own: Option<Own>,
+    refused: u32,
+}
+
+/// A connection's own counts; none before its first frame, since most connections are silent.
+#[derive(Debug)]
+struct Own {
+    meters: Arc<Meters>,
+    messages: Option<DefaultDirectRateLimiter>,
+    bytes: Option<DefaultDirectRateLimiter>,
+}
+
+impl Throttle {
+    pub(crate) fn new(
+        rates: &Arc<Rates>,
+        user: Option<UserId>,
+        address: Option<IpAddr>,
+    ) -> Option<Box<Self>> {
+        let meters = rates.current();
+        let limits = meters.limits();
+        let is_limited = limits.connection_messages.is_some()
+            || limits.connection_bytes.is_some()
+            || (limits.user_messages.is_some() && user.is_some())
+            || (limits.address_messages.is_some() && address.is_some());
+        let rates = Arc::clone(rates);
+        is_limited
+            .then(|| Box::new(Self { rates, user, address: address.map(network), own: None, refused: 0 }))
+    }
+
+    /// One more frame.
+    ///
+    /// # Errors
+    /// Which limit it would cross, and when to come back.
+    pub(crate) fn count(&mut self, bytes: usize) -> Result<(), Rejection> {
+        let outcome = self.check(bytes);
+        self.refused = if outcome.is_ok() { 0 } else { self.refused.saturating_add(1) };
+        outcome
+    }
+
+    /// Whether the client goes on although it is refused.
+    pub(crate) const fn is_hopeless(&self) -> bool {
+        self.refused >= REFUSED_MAX
+    }
+
+    fn check(&mut self, bytes: usize) -> Result<(), Rejection> {
+        let meters = self.rates.current();
+        if self.own.as_ref().is_none_or(|own| !Arc::ptr_eq(&own.meters, &meters)) {
+            let direct = |rate: Rate| RateLimiter::direct(quota(rate));
+            let limits = meters.limits();
+            self.own = Some(Own {
+                messages: limits.connection_messages.map(direct),
+                bytes: limits.connection_bytes.map(direct),
+                meters: Arc::clone(&meters),
+            });
+        }
+        if let Some(Own { messages, bytes: weighed, .. }) = &self.own {
+            if let Some(messages) = messages {
+                messages.check().map_err(|until| exceeded("connection_messages", wait(&until)))?;
+            }
+            if let Some((weighed, rate)) = weighed.as_ref().zip(meters.limits().connection_bytes) {
+                check_bytes(weighed, rate, bytes)?;
+            }
+        }
+        if let Some((meter, user)) = meters.user_messages.as_ref().zip(self.user.as_ref()) {
+            meter.check(user, "user_messages")?;
+        }
+        if let Some((meter, address)) = meters.address_messages.as_ref().zip(self.address.as_ref()) {
+            meter.check(address, "address_messages")?;
+        }
+        Ok(())
+    }
+}
+
+/// A frame larger than all that may come at once waits for all of it.
+fn check_bytes(meter: &DefaultDirectRateLimiter, rate: Rate, bytes: usize) -> Result<(), Rejection> {
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(rate.burst.get());
+    let Some(bytes) = NonZeroU32::new(bytes) else { return Ok(()) };
+    match meter.check_n(bytes) {
+        Ok(outcome) => outcome.map_err(|until| exceeded("connection_bytes", wait(&until))),
+        // It was cut to the burst, so there is no such thing.
+        Err(_) => Ok(()),
+    }
+}
+
+fn quota(rate: Rate) -> Quota {
+    Quota::per_second(rate.per_s).allow_burst(rate.burst)
+}
+
+fn wait(until: &NotUntil<governor::clock::QuantaInstant>) -> Duration {
+    until.wait_time_from(DefaultClock::default().now())
+}
+
+/// The answer to what crosses a limit, by the name of its setting.
+fn exceeded(limit: &'static str, wait: Duration) -> Rejection {
+    metrics::counter!("moorline_refused_total", "limit" => limit).increment(1);
+    Rejection::new(ErrorCode::RateLimited, format!("too many: the limit is limits.{limit}_per_s"))
+        .retry_in(wait)
+}
+
+/// What counts as one address: of IPv6 the 64 bits that one customer has.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
+    use super::*;
+
+    fn rate(per_s: u32, burst: u32) -> Option<Rate> {
+        Some(Rate { per_s: NonZeroU32::new(per_s).unwrap(), burst: NonZeroU32::new(burst).unwrap() })
+    }
+
+    fn throttle(limits: Limits) -> Option<Box<Throttle>> {
+        Throttle::new(&Arc::new(Rates::new(limits)), UserId::new("ann").ok(), "10.0.0.1".parse().ok())
+    }
+
+    #[test]
+    fn a_connection_without_limits_costs_nothing() {
+        assert!(throttle(Limits::default()).is_none());
+    }
+
+    #[test]
+    fn what_is_over_the_burst_is_told_when_to_come_back() {
+        let mut throttle = throttle(Limits { connection_messages: rate(1, 3), ..Limits::default() }).unwrap();
+        assert!((0..3).all(|_| throttle.count(10).is_ok()));
+        let refused = throttle.count(10).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::RateLimited);
+        assert!(refused.message.contains("limits.connection_messages_per_s"), "{refused}");
+        assert!((1..=1000).contains(&refused.retry_in_ms().unwrap()), "{refused:?}");
+    }
+
+    #[test]
+    fn bytes_are_weighed() {
+        let mut throttle = throttle(Limits { connection_bytes: rate(1, 100), ..Limits::default() }).unwrap();
+        assert!(throttle.count(60).is_ok());
+        assert!(throttle.count(60).is_err());
+        assert!(throttle.count(40).is_ok());
+    }
+
+    #[test]
+    fn connections_of_one_user_share_its_limit_and_addresses_theirs() {
+        for limits in [
+            Limits { user_messages: rate(1, 2), ..Limits::default() },
+            Limits { address_messages: rate(1, 2), ..Limits::default() },
+        ] {
+            let rates = Arc::new(Rates::new(limits));
+            let new =
+                || Throttle::new(&rates, UserId::new("ann").ok(), "::ffff:10.0.0.1".parse().ok()).unwrap();
+            let (mut one, mut other) = (new(), new());
+            assert!(one.count(1).is_ok() && other.count(1).is_ok());
+            assert!(one.count(1).is_err() && other.count(1).is_err());
+        }
+    }
+
+    #[test]
+    fn who_never_listens_is_hopeless() {
+        let mut throttle = throttle(Limits { connection_messages: rate(1, 1), ..Limits::default() }).unwrap();
+        assert!(throttle.count(1).is_ok());
+        let refused = (0..REFUSED_MAX).filter(|_| throttle.count(1).is_err()).count();
+        assert_eq!(u32::try_from(refused), Ok(REFUSED_MAX));
+        assert!(throttle.is_hopeless());
+    }
+
+    #[test]
+    fn other_limits_count_at_once() {
+        let rates = Arc::new(Rates::new(Limits { connection_messages: rate(1, 1), ..Limits::default() }));
+        let mut throttle = Throttle::new(&rates, None, None).unwrap();
+        assert!(throttle.count(1).is_ok() && throttle.count(1).is_err());
+        rates.replace(Limits::default());
+        assert!((0..100).all(|_| throttle.count(1).is_ok()));
+    }
+
+    #[test]
+    fn an_address_is_a_network() {
+        let of = |text: &str| network(text.parse().unwrap()).to_string();
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(of("::ffff:10.0.0.1"), "10.0.0.1");
+    }
+}
