@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::fmt::{self, Display};
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -85,7 +86,7 @@ wire!(HelloWire<'a> {
     token: Option<String>,
     session: Option<String>,
     resume_token: Option<String>,
-    positions: Option<BTreeMap<String, PositionWire>>,
+    positions: Option<BTreeMap<String, Object<PositionWire>>>,
     #[serde(borrow)]
     metadata: Option<&'a RawValue>,
 });
@@ -93,7 +94,7 @@ wire!(JoinWire { room: String, since: Option<SinceWire>, });
 wire!(RoomWire { room: String });
 wire!(AckWire { message_id: Offset, room: Option<String>, epoch: Option<String>, });
 wire!(ReconnectWire { last_message_id: Option<Offset>, room: Option<String>, });
-wire!(PongWire { positions: Option<BTreeMap<String, PositionWire>>, });
+wire!(PongWire { positions: Option<BTreeMap<String, Object<PositionWire>>>, });
 wire!(AuthWire { token: String });
 wire!(PublishWire<'a> {
     #[serde(borrow)]
@@ -125,7 +126,7 @@ impl From<PositionWire> for Position {
 #[serde(untagged)]
 enum SinceWire {
     Start(StartWord),
-    Position(PositionWire),
+    Position(Object<PositionWire>),
 }
 
 #[derive(Deserialize)]
@@ -202,7 +203,7 @@ fn join(wire: JoinWire) -> Result<ClientFrame, Rejection> {
     let since = match wire.since {
         None => Since::Now,
         Some(SinceWire::Start(StartWord::Start)) => Since::Start,
-        Some(SinceWire::Position(position)) => Since::Position(position.into()),
+        Some(SinceWire::Position(Object(position))) => Since::Position(position.into()),
     };
     Ok(ClientFrame::Join { room: room(&wire.room)?, since })
 }
@@ -275,7 +276,7 @@ fn sessions(texts: &[String]) -> Result<Target, Rejection> {
 
 fn except(text: &str) -> Result<Option<Arc<Except>>, Rejection> {
     let invalid = |why: String| Rejection::new(ErrorCode::TargetInvalid, why);
-    let wire: ExceptWire = serde_json::from_str(text)
+    let Object(wire): Object<ExceptWire> = serde_json::from_str(text)
         .map_err(|error| invalid(format!("\"except\" is {{sessions, users}}: {error}")))?;
     if wire.sessions.len() + wire.users.len() > Except::MAX {
         return Err(invalid(format!("\"except\" names up to {} ids", Except::MAX)));
@@ -287,12 +288,14 @@ fn except(text: &str) -> Result<Option<Arc<Except>>, Rejection> {
     Ok((!except.is_empty()).then(|| Arc::new(except)))
 }
 
-fn positions(wire: Option<BTreeMap<String, PositionWire>>) -> Result<Vec<(RoomName, Position)>, Rejection> {
+fn positions(
+    wire: Option<BTreeMap<String, Object<PositionWire>>>,
+) -> Result<Vec<(RoomName, Position)>, Rejection> {
     let wire = wire.unwrap_or_default();
     if wire.len() > POSITIONS_MAX {
         return Err(bad(format!("\"positions\" names up to {POSITIONS_MAX} rooms")));
     }
-    wire.into_iter().map(|(name, position)| Ok((stored_room(&name)?, position.into()))).collect()
+    wire.into_iter().map(|(name, Object(position))| Ok((stored_room(&name)?, position.into()))).collect()
 }
 
 fn any_room(name: Option<String>) -> Result<Option<RoomName>, Rejection> {
@@ -330,7 +333,28 @@ fn epoch(text: &str) -> Epoch {
 }
 
 fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Rejection> {
-    serde_json::from_str(text).map_err(bad)
+    serde_json::from_str(text).map(|Object(value)| value).map_err(bad)
+}
+
+/// A JSON object, and no array of its values in their order, which serde would take for it.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> serde::de::Visitor<'de> for Visitor<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(serde::de::value::MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_map(Visitor(PhantomData)).map(Self)
+    }
 }
 
 fn bad(why: impl Display) -> Rejection {

@@ -1,6 +1,7 @@
 //! What is kept of a session so that it survives its connection: small and durable. Its messages are in the rooms.
 
 use crate::id::{RoomName, SessionId, UserId};
+use crate::identity::TokenId;
 use crate::position::Position;
 use crate::time::Timestamp;
 use crate::token::TokenSet;
@@ -23,6 +24,8 @@ pub struct SessionRecord {
     pub id: SessionId,
     /// Its user.
     pub user: Option<UserId>,
+    /// The token that its current, or last, connection came with: its revocation ends the session.
+    pub token: Option<TokenId>,
     /// What resumes it.
     pub tokens: TokenSet,
     /// The application's own metadata: a JSON object as text; none for an empty one.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use moorline_proto::identity::TokenId;
 use moorline_proto::position::{Epoch, Offset, Position};
 use moorline_proto::session_record::{Mark, SessionRecord};
 use moorline_proto::time::Timestamp;
@@ -32,6 +33,7 @@ fn record(id: &str, reconnections: u32) -> Arc<SessionRecord> {
     Arc::new(SessionRecord {
         id: session(id),
         user: Some(user("u")),
+        token: TokenId::new("t").ok(),
         tokens: TokenSet::stored(TokenHash([1; 32]), [Some(TokenHash([2; 32])), Some(TokenHash([3; 32]))]),
         metadata: Some(r#"{"a":"ö"}"#.into()),
         connected_at: Timestamp(1_700_000_000_001),

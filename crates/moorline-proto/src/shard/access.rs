@@ -1,5 +1,6 @@
 //! What a connection may do by itself, and for how long (spec/protocol.md, section 11).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Output, Refusal, RoomKey, SessionKey, Shard, Ticket, Turn};
@@ -36,7 +37,6 @@ impl Default for ExpiryConfig {
 #[derive(Debug)]
 pub(super) struct Access {
     grants: Grants,
-    token: Option<TokenId>,
     expires_at: Option<Timestamp>,
     /// When the client is to be told; none once it was.
     notice_at: Option<Instant>,
@@ -46,15 +46,14 @@ pub(super) struct Access {
 impl Access {
     /// One word for the connections that need none of it.
     pub(super) fn new(identity: &Identity, now: Now, config: &ExpiryConfig) -> Option<Box<Self>> {
-        let Identity { grants, expires_at, token, .. } = identity;
+        let Identity { grants, expires_at, .. } = identity;
         let is_free = grants.join == Names::All && grants.publish == Names::All;
-        if is_free && expires_at.is_none() && token.is_none() {
+        if is_free && expires_at.is_none() {
             return None;
         }
         let left = expires_at.map(|at| left(at, now));
         Some(Box::new(Self {
             grants: grants.clone(),
-            token: token.clone(),
             expires_at: *expires_at,
             notice_at: left.map(|left| now.instant + left.saturating_sub(config.notice)),
             ends_at: left.map(|left| now.instant + left + config.leeway),
@@ -173,6 +172,7 @@ impl Shard {
         self.answer(turn, key, ticket.reference, renewed);
         if is_renewed && self.resolve(ticket.peer).is_some() {
             self.leave_forbidden(turn, key);
+            self.save(key, None);
             self.reschedule(key);
         }
     }
@@ -188,7 +188,9 @@ impl Shard {
             return Err(Rejection::new(ErrorCode::Forbidden, "this token is another user's"));
         }
         let access = Access::new(identity, turn.now, &self.config.expiry);
-        if let Some(connected) = &mut self.session_mut(key).connected {
+        let session = self.session_mut(key);
+        Arc::make_mut(&mut session.record).token.clone_from(&identity.token);
+        if let Some(connected) = &mut session.connected {
             connected.access = access;
         }
         Ok(Answer::Expires { expires_at: identity.expires_at })
@@ -199,15 +201,11 @@ impl Shard {
         let rooms: Vec<RoomKey> = self.session(key).memberships.iter().map(|m| m.room).collect();
         let forbidden: Vec<RoomKey> =
             rooms.into_iter().filter(|&room| self.is_forbidden(key, room)).collect();
-        if forbidden.is_empty() {
-            return;
-        }
         for room in forbidden {
             let room_name = self.room(room).name.clone();
             self.exit(key, room);
             self.send_frame(turn, key, &left_forbidden(room_name));
         }
-        self.save(key, None);
     }
 
     /// Whether a session is in a room in which neither its token nor the application wants it.
@@ -234,12 +232,9 @@ impl Shard {
         false
     }
 
-    /// The connected sessions whose connections were let in by that token.
+    /// The sessions whose current, or last, connection came with that token.
     pub(super) fn sessions_of_token(&self, token: &TokenId) -> Vec<SessionKey> {
-        let is_its = |key: &SessionKey| {
-            let connected = self.session(*key).connected.as_ref();
-            connected.and_then(|c| c.access.as_ref()).is_some_and(|a| a.token.as_ref() == Some(token))
-        };
+        let is_its = |key: &SessionKey| self.session(*key).record.token.as_ref() == Some(token);
         self.session_keys().filter(is_its).collect()
     }
 }

@@ -97,6 +97,7 @@ impl Shard {
         self.no_longer_absent(key);
         let session = self.session_mut(key);
         let record = Arc::make_mut(&mut session.record);
+        record.token.clone_from(&claim.identity.token);
         record.connected_at = now.timestamp;
         record.disconnected_at = None;
         session.newest = connection;
@@ -119,6 +120,7 @@ fn new_record(claim: &Claim, id: SessionId, now: Now) -> SessionRecord {
     SessionRecord {
         id,
         user: claim.identity.user.clone(),
+        token: None,
         tokens: TokenSet::new(claim.fresh_token.hash()),
         metadata: claim.metadata.clone(),
         connected_at: now.timestamp,

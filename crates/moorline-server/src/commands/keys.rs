@@ -104,7 +104,8 @@ impl Create {
         let (id, secret) = change(&path, |file| file.add(&new, now))?;
         let text = match self.place.output.output {
             Format::Json => {
-                json!({"id": id, "name": new.name, "secret": secret, "expires": new.expires}).to_string()
+                json!({"id": id, "name": new.name, "scopes": new.scopes, "secret": secret, "expires": new.expires})
+                    .to_string()
             }
             Format::Text => secret,
         };
