@@ -21,7 +21,7 @@ use thiserror::Error;
 pub const MAX_PROTOCOLS: usize = 16;
 
 /// The most bytes the name of an offered subprotocol may have: browsers can set no header, so tokens travel as names.
-pub const MAX_PROTOCOL_LEN: usize = 8_320;
+pub const MAX_PROTOCOL_LEN: usize = 16_384;
 
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
@@ -88,7 +88,7 @@ pub enum HandshakeError {
     #[error("send one Sec-WebSocket-Key, of 16 random bytes in base64")]
     Key,
     /// An offered subprotocol is no token (RFC 9110 §5.6.2), is too long, or is offered twice.
-    #[error("each name in Sec-WebSocket-Protocol must be a token of at most 8,320 bytes, named once")]
+    #[error("each name in Sec-WebSocket-Protocol must be a token of at most 16,384 bytes, named once")]
     Protocol,
     /// More than [`MAX_PROTOCOLS`] subprotocols are offered.
     #[error("offer at most 16 names in Sec-WebSocket-Protocol")]

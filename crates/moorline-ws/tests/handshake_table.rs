@@ -50,7 +50,7 @@ fn what_is_accepted() {
 #[test]
 fn what_is_refused() {
     use HandshakeError::*;
-    let long = "p".repeat(8_321);
+    let long = "p".repeat(16_385);
     let many = vec!["p"; MAX_PROTOCOLS + 1];
     let many: Vec<String> = many.iter().enumerate().map(|(i, p)| format!("{p}{i}")).collect();
     let many = many.join(",");

@@ -220,7 +220,8 @@ impl Node {
         tracing::info!(
             code = refusal.code.number(),
             reason = %refusal.reason,
-            error = error.map(tracing::field::display),
+            error = error.map(|rejection| rejection.code.as_str()),
+            why = error.map(|rejection| rejection.message.as_str()),
             address = address.map(tracing::field::display),
             "refused"
         );

@@ -34,7 +34,11 @@ def fresh(algorithm, bits=2048):
     return Pair(algorithm, ed25519.Ed25519PrivateKey.generate())
 
 
-@functools.cache
 def pair(algorithm, name="first"):
     """The same one each time that it is asked for under this name."""
+    return _pair(algorithm, name)
+
+
+@functools.cache
+def _pair(algorithm, name):
     return fresh(algorithm)

@@ -57,7 +57,7 @@ def test_bad_percent_encoding_in_a_url(server, path):
 QUERIES = [
     "unknown=1", "user=a&user=b", "user=a&user=a", "last_message_id=abc", "last_message_id=-1", "last_message_id=1.5",
     "last_message_id=99999999999999999999999", "last_message_id=", "session=", "user=", "session=" + "x" * 129,
-    "user=" + "x" * 129, "session=a%00b", "user=a%0Ab", "User=ann", "session=%ff", "token=x", "last_message_id=0x1",
+    "user=" + "x" * 129, "session=a%00b", "user=a%0Ab", "User=ann", "session=%ff", "tokens=x", "last_message_id=0x1",
 ]
 
 
