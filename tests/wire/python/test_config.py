@@ -313,7 +313,7 @@ def test_r32_what_is_wrong_above_is_wrong_for_its_own_sake(folder):
     for settings in ({}, {
         "http.origins": ["https://app.example", "http://localhost:3000", "https://[::1]:8443"],
         "http.trusted_proxies": ["10.0.0.0/8", "::1", "2001:db8::/32", "192.0.2.1"], "auth.join": ["*a" * 8, "{user}"],
-        "auth.key": [{**HS, "id": "a"}, {**HS, "id": "b"}, HS, {"algorithm": "RS256", "file": "rs.pem", "id": "rs"},
+        "auth.key": [{**HS, "id": "h1"}, {**HS, "id": "h2"}, HS, {"algorithm": "RS256", "file": "rs.pem", "id": "rs"},
                      {"algorithm": "ES256", "file": "es.pem", "id": "es"},
                      {"algorithm": "EdDSA", "file": "ed.pem", "id": "ed"}],
         "auth.jwks": [{"file": "set.json", "algorithms": ["RS256"]},
