@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn an_arrow_that_is_not_in_the_table_is_found() {
         assert_eq!(check(&workspace("moorline", "moorline-ws", &Value::Null)), []);
-        assert_eq!(check(&workspace("moorline-proto", "moorline-ws", &Value::Null)).len(), 1);
+        assert_eq!(check(&workspace("moorline", "moorline-server", &Value::Null)).len(), 1);
         assert_eq!(check(&workspace("moorline-broker", "moorline", &json!("dev"))).len(), 1);
         assert_eq!(check(&workspace("moorline-new", "xtask", &Value::Null)).len(), 1);
     }
