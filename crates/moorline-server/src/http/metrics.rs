@@ -179,6 +179,31 @@ mod tests {
         assert_eq!(rows, ours);
     }
 
+    /// The names in quotes in the sources of the library and the server.
+    fn names_in(folder: &std::path::Path, names: &mut std::collections::BTreeSet<String>) {
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if entry.path().is_dir() {
+                names_in(&entry.path(), names);
+                continue;
+            }
+            let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+            let quoted = text
+                .split('"')
+                .filter(|part| part.len() > 9 && part.starts_with("moorline_") && !part.contains(' '));
+            names.extend(quoted.filter(|name| !name.contains(['{', '(', '…'])).map(str::to_owned));
+        }
+    }
+
+    #[test]
+    fn what_is_counted_is_described_and_nothing_else() {
+        let crates = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut counted = std::collections::BTreeSet::new();
+        names_in(&crates.join("src"), &mut counted);
+        names_in(&crates.join("../moorline/src"), &mut counted);
+        let described = METRICS.iter().map(|(name, ..)| (*name).to_owned()).collect();
+        assert_eq!(counted, described);
+    }
+
     #[test]
     fn each_is_described_and_rendered() {
         let recorder = recorder();
