@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
 use moorline::{Node, Rate};
 
-use crate::assemble::Files;
+use crate::assemble::{self, Files, Prints};
 use crate::auth::Verifier;
 use crate::http::origin::Origins;
 use crate::keys::ApiKeys;
@@ -56,6 +56,7 @@ pub(crate) struct Current {
     pub(crate) loaded: Arc<Loaded>,
     pub(crate) keys: Arc<ApiKeys>,
     pub(crate) origins: Arc<Origins>,
+    pub(crate) prints: Arc<Prints>,
 }
 
 impl Current {
@@ -63,7 +64,8 @@ impl Current {
     /// An origin is none.
     pub(crate) fn new(loaded: Loaded, keys: Arc<ApiKeys>) -> Result<Self, SettingsError> {
         let origins = Arc::new(Origins::parse(&loaded.settings.origins)?);
-        Ok(Self { loaded: Arc::new(loaded), keys, origins })
+        let prints = Arc::new(assemble::prints(&loaded.settings));
+        Ok(Self { loaded: Arc::new(loaded), keys, origins, prints })
     }
 }
 

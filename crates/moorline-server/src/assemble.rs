@@ -1,14 +1,21 @@
 //! The only place that names backends: what a command runs on.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use moorline::{Config, Hooks, Node, StartError};
+use sha2::{Digest as _, Sha256};
 
 use crate::app::Mode;
 use crate::auth::Verifier;
+use crate::bounded_file;
 use crate::keys::ApiKeys;
-use crate::settings::{Settings, SettingsError};
+use crate::settings::{JwksPlace, JwksSource, Settings, SettingsError, TlsSettings};
 use crate::tls::Tls;
+
+/// No file that a setting names may be longer.
+const FILE_MAX_BYTES: usize = 1024 * 1024;
 
 /// What is in the files that settings name.
 pub(crate) struct Files {
@@ -40,6 +47,34 @@ impl Files {
         let keys = Arc::new(keys.unwrap_or_default());
         Ok(Self { verifier: verifier.map(Arc::new), keys, tls: tls.map(Arc::new) })
     }
+}
+
+/// The settings that name files, each with a hash of what is in them, so that a reload can say which of them changed.
+pub(crate) type Prints = BTreeMap<&'static str, [u8; 32]>;
+
+/// What is in the files now. One that cannot be read says so elsewhere.
+pub(crate) fn prints(settings: &Settings) -> Prints {
+    let tls = |path: fn(&TlsSettings) -> &PathBuf| settings.tls.iter().map(path).collect();
+    let key_set = |jwks: &JwksSource| match &jwks.from {
+        JwksPlace::File(path) => Some(path.clone()),
+        JwksPlace::Url(_) => None,
+    };
+    let sets: Vec<PathBuf> = settings.auth.jwks.iter().filter_map(key_set).collect();
+    let files: [(&'static str, Vec<&PathBuf>); 5] = [
+        ("auth.key", settings.auth.keys.iter().map(|key| &key.file).collect()),
+        ("auth.jwks", sets.iter().collect()),
+        ("keys.file", settings.keys_file.iter().collect()),
+        ("tls.certificate", tls(|tls| &tls.certificate)),
+        ("tls.key", tls(|tls| &tls.key)),
+    ];
+    let print = |paths: Vec<&PathBuf>| {
+        let mut hash = Sha256::new();
+        for path in paths {
+            hash.update(bounded_file::read(path, FILE_MAX_BYTES).unwrap_or_default());
+        }
+        hash.finalize().into()
+    };
+    files.into_iter().map(|(name, paths)| (name, print(paths))).collect()
 }
 
 /// A node that keeps everything in memory, and lets in whom the verifier knows.

@@ -29,7 +29,8 @@ impl App {
 
     fn reload_now(&self) -> Result<Reloaded, SettingsError> {
         let new = self.sources().load()?;
-        let (next, change) = self.current().loaded.taking_over(&new)?;
+        let current = self.current();
+        let (next, mut change) = current.loaded.taking_over(&new)?;
         let settings = &next.settings;
         let files = Files::load(settings, self.mode())?;
         // Nothing was changed so far. These two read their files once more, each all or nothing.
@@ -40,7 +41,13 @@ impl App {
             tls.reload(paths)?;
         }
         self.node().set_limits(settings.node.limits, settings.node.users);
-        self.replace(Current::new(next, Arc::clone(&files.keys))?);
+        let next = Current::new(next, Arc::clone(&files.keys))?;
+        let is_news = |name: &&str| next.prints.get(name) != current.prints.get(name);
+        let changed = next.prints.keys().copied().filter(is_news).map(str::to_owned);
+        change.reloaded.extend(changed);
+        change.reloaded.sort_unstable();
+        change.reloaded.dedup();
+        self.replace(next);
         Ok(change)
     }
 }

@@ -163,7 +163,7 @@ def test_r22_a_revoked_key_is_refused_while_in_use(serve, how):
     server.edit_keys(lambda keys: [key for key in keys if key["id"] != revoked["id"]])
     assert on_the_open_connection() == 200, "the file alone changes nothing yet"
     if how == "POST":
-        server.reload()
+        assert "keys.file" in server.reload()["reloaded"]
         assert on_the_open_connection() == 401
     else:
         server.signal(1)

@@ -135,6 +135,8 @@ fn default_port(scheme: &str) -> Option<u16> {
 /// Refuses pages of other machines, and names that are not this machine's.
 pub(crate) async fn check(request: Request, next: Next) -> Response {
     if let Err(why) = allowed(request.headers()) {
+        let origin = request.headers().get(ORIGIN);
+        tracing::warn!(?origin, why, "refused");
         return Problem::of(ErrorCode::ForbiddenOrigin, why).into_response();
     }
     next.run(request).await
