@@ -13,10 +13,18 @@ use moorline_proto::time::Timestamp;
 /// What makes a publish idempotent: its id, within the one who sent it (and the room).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PublishKey {
-    /// Who publishes: a session, a user or a key, told apart by a prefix that the caller chooses.
+    /// Who publishes: `key/…` for the application's own, `user/…` and `session/…` for clients.
     pub sender: Arc<str>,
     /// The id it gave.
     pub id: PublishId,
+}
+
+impl PublishKey {
+    /// Whether the sender is a client: those have a share of the ids, so that no stranger can take away everybody's.
+    #[must_use]
+    pub fn is_clients(&self) -> bool {
+        self.sender.starts_with("user/") || self.sender.starts_with("session/")
+    }
 }
 
 /// A record before the log gave it its place.
@@ -50,7 +58,8 @@ pub enum AppendError {
     /// The publish id stands for another message. The sender's fault.
     #[error("the publish id was used for another message")]
     Conflict,
-    /// There is no room for more publish ids until some are five minutes old. Retry later.
+    /// There is no room for more publish ids until some are five minutes old: of anybody, of clients, or of this client. Retry
+    /// later.
     #[error("no room to remember more publish ids")]
     TooManyIds,
     /// The room has used up its numbers (2^53). Never seen.

@@ -145,7 +145,7 @@ impl Host for Sockets {
     }
 
     fn is_revoked(&mut self, identity: &Identity) -> bool {
-        self.revocations.revoke(identity)
+        self.revocations.cover(identity)
     }
 }
 

@@ -28,7 +28,7 @@ pub const SUBPROTOCOL: &str = "moorline.v1.json";
 const REF_MAX_BYTES: usize = 128;
 
 /// How many rooms `positions` may name: as many as a session may ever be configured to be in.
-const POSITIONS_MAX: usize = 10_000;
+pub(crate) const POSITIONS_MAX: usize = 10_000;
 
 /// Reads one text frame of a client's. Always answers; what is wrong is inside.
 #[must_use]

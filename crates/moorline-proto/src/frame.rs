@@ -98,6 +98,15 @@ pub enum ClientFrame {
 }
 
 impl ClientFrame {
+    /// As how many frames it counts: a publish to several sessions is as many.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Publish(publish) => publish.to.rooms(),
+            _ => 1,
+        }
+    }
+
     /// Its type, for counting: the application's own are one.
     #[must_use]
     pub const fn kind(&self) -> &'static str {

@@ -25,7 +25,7 @@ pub struct RevocationsFull;
 /// When each was revoked, and in which order they are forgotten.
 #[derive(Debug)]
 struct Kept<T> {
-    revoked_at: HashMap<T, Timestamp>,
+    revoked_at: HashMap<T, (Timestamp, u64)>,
     by_age: BTreeMap<(Timestamp, u64), T>,
     count: u64,
 }
@@ -36,27 +36,28 @@ impl<T: Clone + Eq + Hash> Kept<T> {
     }
 
     fn revoke(&mut self, what: T, now: Timestamp) -> Result<(), RevocationsFull> {
-        if self.by_age.len() >= Revocations::MAX {
+        let known = self.revoked_at.get(&what).copied();
+        if known.is_none() && self.by_age.len() >= Revocations::MAX {
             return Err(RevocationsFull);
         }
+        // Again is not one more.
+        known.map(|known| self.by_age.remove(&known));
         self.count += 1;
         self.by_age.insert((now, self.count), what.clone());
-        self.revoked_at.insert(what, now);
+        self.revoked_at.insert(what, (now, self.count));
         Ok(())
     }
 
     fn forget_until(&mut self, end: Timestamp) {
         while let Some(oldest) = self.by_age.first_entry().filter(|entry| entry.key().0 < end) {
-            let ((at, _), what) = oldest.remove_entry();
-            if self.revoked_at.get(&what) == Some(&at) {
-                self.revoked_at.remove(&what);
-            }
+            let what = oldest.remove();
+            self.revoked_at.remove(&what);
         }
     }
 }
 
 impl Revocations {
-    /// How many of users, and how many of tokens, are kept: some 20 MB at the worst.
+    /// How many of users, and how many of tokens, are kept: some 20 MB each at the worst.
     pub const MAX: usize = 100_000;
 
     /// Nothing is revoked. `keep`: how long a token that was issued now can be valid, tolerance included.
@@ -71,9 +72,6 @@ impl Revocations {
     /// There is no room for one more; nothing was changed.
     pub fn revoke_token(&mut self, token: TokenId, now: Timestamp) -> Result<(), RevocationsFull> {
         self.forget(now);
-        if self.tokens.revoked_at.contains_key(&token) {
-            return Ok(());
-        }
         self.tokens.revoke(token, now)
     }
 
@@ -86,15 +84,16 @@ impl Revocations {
         self.users.revoke(user, now)
     }
 
-    /// Whether an identity's token is revoked. Tokens say in seconds when they were issued, so those of the second of the
+    /// Whether an identity no longer counts. Tokens say in seconds when they were issued, so those of the second of the
     /// revocation are.
     #[must_use]
-    pub fn revoke(&self, identity: &Identity) -> bool {
+    pub fn cover(&self, identity: &Identity) -> bool {
         let by_token =
             identity.token.as_ref().is_some_and(|token| self.tokens.revoked_at.contains_key(token));
         let revoked_at = identity.user.as_ref().and_then(|user| self.users.revoked_at.get(user));
         by_token
-            || revoked_at.is_some_and(|revoked| identity.issued_at.is_none_or(|issued| issued.0 <= revoked.0))
+            || revoked_at
+                .is_some_and(|(revoked, _)| identity.issued_at.is_none_or(|issued| issued.0 <= revoked.0))
     }
 
     fn forget(&mut self, now: Timestamp) {
@@ -126,17 +125,17 @@ mod tests {
         for (issued, revoked) in
             [(Some(4_000), true), (Some(5_000), true), (Some(6_000), false), (None, true)]
         {
-            assert_eq!(revocations.revoke(&ann(issued, "t")), revoked, "{issued:?}");
+            assert_eq!(revocations.cover(&ann(issued, "t")), revoked, "{issued:?}");
         }
-        assert!(!revocations.revoke(&Identity::user(UserId::new("bob").unwrap())));
+        assert!(!revocations.cover(&Identity::user(UserId::new("bob").unwrap())));
     }
 
     #[test]
     fn one_token_is_revoked_alone() {
         let mut revocations = Revocations::new(HOUR);
         revocations.revoke_token(TokenId::new("t1").unwrap(), Timestamp(1)).unwrap();
-        assert!(revocations.revoke(&ann(Some(9_000), "t1")));
-        assert!(!revocations.revoke(&ann(Some(9_000), "t2")));
+        assert!(revocations.cover(&ann(Some(9_000), "t1")));
+        assert!(!revocations.cover(&ann(Some(9_000), "t2")));
     }
 
     #[test]
@@ -145,10 +144,10 @@ mod tests {
         let (first, later) = (TokenId::new("t1").unwrap(), TokenId::new("t2").unwrap());
         revocations.revoke_token(first, Timestamp(0)).unwrap();
         revocations.revoke_token(later.clone(), Timestamp(3_600_000)).unwrap();
-        assert!(revocations.revoke(&ann(Some(9_000), "t1")));
+        assert!(revocations.cover(&ann(Some(9_000), "t1")));
         revocations.revoke_token(later, Timestamp(3_600_001)).unwrap();
-        assert!(!revocations.revoke(&ann(Some(9_000), "t1")));
-        assert!(revocations.revoke(&ann(Some(9_000), "t2")));
+        assert!(!revocations.cover(&ann(Some(9_000), "t1")));
+        assert!(revocations.cover(&ann(Some(9_000), "t2")));
     }
 
     #[test]
@@ -158,7 +157,17 @@ mod tests {
         revocations.revoke_user(user.clone(), Timestamp(0)).unwrap();
         revocations.revoke_user(user, Timestamp(3_000_000)).unwrap();
         revocations.revoke_user(UserId::new("bob").unwrap(), Timestamp(3_600_001)).unwrap();
-        assert!(revocations.revoke(&ann(Some(2_000_000), "t")));
+        assert!(revocations.cover(&ann(Some(2_000_000), "t")));
+    }
+
+    #[test]
+    fn revoking_again_is_not_one_more() {
+        let mut revocations = Revocations::new(HOUR);
+        let user = UserId::new("ann").unwrap();
+        for at in 0..=Revocations::MAX as u64 {
+            revocations.revoke_user(user.clone(), Timestamp(at)).unwrap();
+        }
+        assert_eq!(revocations.users.by_age.len(), 1);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::id::{RoomName, SessionId, UserId};
 use crate::identity::TokenId;
-use crate::position::Position;
+use crate::position::{Offset, Position};
 use crate::time::Timestamp;
 use crate::token::TokenSet;
 
@@ -13,6 +13,8 @@ pub struct Mark {
     pub room: RoomName,
     /// Everything up to it has been processed.
     pub acked: Position,
+    /// What lies up to here was for an earlier session of the same name.
+    pub begin: Offset,
     /// Whether the application made the session a member: then no token's grants take it away.
     pub is_added: bool,
 }

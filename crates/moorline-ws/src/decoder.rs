@@ -88,6 +88,11 @@ impl Decoder {
         Self { held: None, max_message_bytes, role, ended: false }
     }
 
+    /// Other limits from now on; for a message that has begun too.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.max_message_bytes = Self::new(self.role, limits).max_message_bytes;
+    }
+
     /// Consumes bytes from the front of `input`, unmasking them in place, and reports at most one event.
     ///
     /// Call it until the input is used up:

@@ -6,11 +6,13 @@ use moorline_proto::id::{RoomName, SessionId, UserId};
 
 use crate::node::Node;
 
-/// Asked, after the token's grants have allowed it, before a session joins a room or publishes to one by itself. It can
-/// forbid, and never allow what the grants do not. One per node; see [`crate::Node::start`].
+/// Asked, after the token's grants have allowed it, before a session joins a room or publishes to one by itself, and for the
+/// room of each connection's URL. It can forbid, and never allow what the grants do not. One per node; see
+/// [`crate::Node::start`].
 ///
 /// A session's publishes wait for the answers in their order; what it waits for delays that session alone. Not asked: for
-/// a session's own rooms, for rooms that it is in already, and for what the application does itself.
+/// joining a session's own rooms, for rooms that a resumed session is in already, and for what the application does itself.
+/// Clients whose session has ended are not told how their rooms stand, but `left`: they join again, and are asked about.
 pub trait Authorizer: Send + Sync + 'static {
     /// Whether it may.
     ///

@@ -10,7 +10,7 @@ use moorline_proto::close::CloseCode;
 use moorline_proto::codec;
 use moorline_proto::frame::{ClientFrame, Inbound};
 use moorline_proto::shard::{Input, Peer};
-use moorline_ws::decoder::Decoder;
+use moorline_ws::decoder::{Decoder, Limits};
 use moorline_ws::event::Event;
 use tokio::sync::{mpsc, oneshot};
 
@@ -99,6 +99,11 @@ impl Link {
         self.received.get_or_insert_default().push_back(Received::End(None));
     }
 
+    /// From now on messages may have so many bytes.
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
+        self.decoder.set_limits(limits);
+    }
+
     /// Reads and drops what still comes, for a moment.
     pub(crate) async fn linger(mut self) {
         let gone = async {
@@ -144,22 +149,32 @@ fn receive(event: Event<'_>) -> Received {
     }
 }
 
-/// Counts a frame. One that crosses a limit becomes its refusal, which is answered as any other; whoever goes on all the
-/// same is closed.
+/// Counts what clients send. A frame that crosses a limit becomes its refusal, which is answered as any other, and a ping is
+/// not answered; whoever goes on all the same is closed.
 fn count(received: &mut Received, throttle: Option<&mut Throttle>) {
-    let Received::Frame(inbound, bytes) = received else { return };
-    let kind = inbound.frame.as_ref().map_or("invalid", ClientFrame::kind);
-    if let Some(throttle) = throttle
-        && let Err(rejection) = throttle.count(*bytes)
-    {
-        inbound.frame = Err(rejection);
-        telemetry::frame(kind, inbound.frame.as_ref().err());
-        if throttle.is_hopeless() {
-            *received = Received::End(Some((CloseCode::Policy.number(), "rate limit")));
+    let refused = match (&*received, throttle) {
+        (_, None) | (Received::Alive | Received::End(_), _) => None,
+        (Received::Frame(inbound, bytes), Some(throttle)) => {
+            let weight = inbound.frame.as_ref().map_or(1, ClientFrame::weight);
+            throttle.count(*bytes, weight).err().map(|rejection| (rejection, throttle.is_hopeless()))
         }
-        return;
+        (Received::Ping(payload), Some(throttle)) => {
+            throttle.count(payload.len(), 1).err().map(|rejection| (rejection, throttle.is_hopeless()))
+        }
+    };
+    if let Received::Frame(inbound, _) = received {
+        let kind = inbound.frame.as_ref().map_or("invalid", ClientFrame::kind);
+        if let Some((rejection, _)) = &refused {
+            inbound.frame = Err(rejection.clone());
+        }
+        telemetry::frame(kind, inbound.frame.as_ref().err());
     }
-    telemetry::frame(kind, inbound.frame.as_ref().err());
+    match (&*received, refused) {
+        (_, Some((_, true))) => *received = Received::End(Some((CloseCode::Policy.number(), "rate limit"))),
+        // It is a sign of life all the same.
+        (Received::Ping(_), Some(_)) => *received = Received::Alive,
+        _ => {}
+    }
 }
 
 /// Reads for a session until the connection ends. Its future is all that an idle connection's task holds, so it awaits

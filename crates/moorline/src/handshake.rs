@@ -55,6 +55,9 @@ pub struct Endpoint {
 /// How many frames a client may send before it is established; the rest waits in its socket.
 const EARLY_MAX: usize = 64;
 
+/// The largest message before a connection is established: a token and some hundred positions. Strangers are given no more.
+const HELLO_MAX_BYTES: usize = 64 * 1024;
+
 /// How a connection begins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Opening {
@@ -79,7 +82,8 @@ impl Node {
     /// Serves a connection to its end, or hands it to a task that does.
     pub(crate) async fn open(self, incoming: Incoming, mut endpoint: Endpoint) {
         let Incoming { reader, writer, early, opening, admission } = incoming;
-        let limits = Limits { max_message_bytes: self.config().message_max_bytes };
+        let max_message_bytes = self.config().message_max_bytes.min(HELLO_MAX_BYTES);
+        let limits = Limits { max_message_bytes };
         let mut link = Link::new(reader, Decoder::new(Role::Server, limits));
         link.take_early(early);
         let hello = match opening {
@@ -109,6 +113,8 @@ impl Node {
 
     /// Asks the session's shard, and starts the task that reads for it.
     async fn establish(&self, mut link: Link, writer: Writer, claim: Claim, address: Option<IpAddr>) {
+        // Now it is known who it is.
+        link.set_limits(Limits { max_message_bytes: self.config().message_max_bytes });
         let throttle = Throttle::new(self.rates(), claim.identity.user.clone(), address);
         let shard = self.shard_of(claim.asked.as_ref().unwrap_or(&claim.fresh_id)).clone();
         let connection = claim.connection;
@@ -157,12 +163,11 @@ impl Node {
         if let Some(user) = &identity.user {
             self.rates().current().handshake_of(user).map_err(|rejection| come_back(&rejection))?;
         }
-        if let Some(room) = &endpoint.room {
-            let asked =
-                AuthorizeRequest { session: None, user: identity.user.as_ref(), action: Action::Join, room };
-            self.authorize(asked)
-                .await
-                .map_err(|rejection| Refusal::of(rejection, CloseCode::Policy, "not allowed here"))?;
+        // What the grants forbid, the shard refuses.
+        let user = identity.user.as_ref();
+        if let Some(room) = endpoint.room.as_ref().filter(|room| identity.grants.may_join(room, user)) {
+            let asked = AuthorizeRequest { session: None, user, action: Action::Join, room };
+            self.authorize(asked).await.map_err(not_here)?;
         }
         let asked = hello.session.or(endpoint.session.take());
         let fresh_id = self.fresh_id(asked.as_ref());
@@ -228,6 +233,14 @@ impl Node {
         telemetry::handshake("refused");
         telemetry::closed(Some(refusal.code.number()));
     }
+}
+
+/// The application does not let a connection into its URL's room, or cannot say.
+fn not_here(rejection: Rejection) -> Refusal {
+    if rejection.code.is_worth_a_retry() {
+        return Refusal::of(rejection, CloseCode::TryLater, "nobody can say whether this is allowed");
+    }
+    Refusal::of(rejection, CloseCode::Policy, "not allowed here")
 }
 
 fn not_polite() -> Refusal {

@@ -155,6 +155,6 @@ impl Host for Sockets {
     }
 
     fn is_revoked(&mut self, identity: &Identity) -> bool {
-        self.revocations.lock().unwrap_or_else(PoisonError::into_inner).revoke(identity)
+        self.revocations.lock().unwrap_or_else(PoisonError::into_inner).cover(identity)
     }
 }

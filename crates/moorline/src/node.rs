@@ -349,18 +349,28 @@ impl Node {
         match event {
             Event::Connected { session, user, resumed } => {
                 telemetry::handshake(if *resumed { "resumed" } else { "new" });
-                tracing::info!(%session, user = user.as_ref().map(|u| u.as_str()), resumed, "connected");
+                tracing::info!(
+                    session = session.as_str(),
+                    user = user.as_ref().map(|u| u.as_str()),
+                    resumed,
+                    "connected"
+                );
             }
             Event::Disconnected { session, user, code } => {
                 telemetry::closed(*code);
-                tracing::info!(%session, user = user.as_ref().map(|u| u.as_str()), code, "disconnected");
+                tracing::info!(
+                    session = session.as_str(),
+                    user = user.as_ref().map(|u| u.as_str()),
+                    code,
+                    "disconnected"
+                );
             }
-            Event::Dead { session, .. } => tracing::info!(%session, "no sign of life"),
+            Event::Dead { session, .. } => tracing::info!(session = session.as_str(), "no sign of life"),
             Event::Reset { session, reason } => {
                 telemetry::reset(*reason);
-                tracing::info!(%session, reason = reason.as_str(), "told of a loss");
+                tracing::info!(session = session.as_str(), reason = reason.as_str(), "told of a loss");
             }
-            Event::Ended { session } => tracing::debug!(%session, "ended"),
+            Event::Ended { session } => tracing::debug!(session = session.as_str(), "ended"),
         }
         if let Some(observer) = &self.0.hooks.observer {
             observer(event);

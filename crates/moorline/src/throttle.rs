@@ -14,9 +14,9 @@ use moorline_proto::id::UserId;
 
 use crate::limits::{Limits, Rate};
 
-/// How many users or addresses are counted at once. Those that were quiet are forgotten every few seconds; beyond this
-/// bound, some 10 MB, new ones are refused until then.
-const KEYS_MAX: usize = 100_000;
+/// How many users or addresses are counted at once, in some 50 MB. Those that were quiet are forgotten every few seconds; while
+/// there are more, the bounds of each connection, and of those that are not established, are all that counts.
+const KEYS_MAX: usize = 500_000;
 /// How many frames in a row are refused before the connection is closed: whoever does not listen is not worth answering.
 const REFUSED_MAX: u32 = 100;
 
@@ -36,23 +36,30 @@ pub(crate) struct Meters {
 
 /// Counts for each of many.
 #[derive(Debug)]
-struct Keyed<K: Clone + Eq + Hash>(RateLimiter<K, HashMapStateStore<K>, DefaultClock>);
+struct Keyed<K: Clone + Eq + Hash> {
+    limiter: RateLimiter<K, HashMapStateStore<K>, DefaultClock>,
+    burst: NonZeroU32,
+}
 
 impl<K: Clone + Eq + Hash> Keyed<K> {
     fn new(rate: Rate) -> Self {
-        Self(RateLimiter::hashmap(quota(rate)))
+        Self { limiter: RateLimiter::hashmap(quota(rate)), burst: rate.burst }
     }
 
-    fn check(&self, key: &K, limit: &'static str) -> Result<(), Rejection> {
-        if self.0.len() >= KEYS_MAX {
-            return Err(exceeded(limit, Duration::from_secs(1)));
+    fn check(&self, key: &K, weight: NonZeroU32, limit: &'static str) -> Result<(), Rejection> {
+        if self.limiter.len() >= KEYS_MAX {
+            return Ok(());
         }
-        self.0.check_key(key).map_err(|until| exceeded(limit, wait(&until)))
+        match self.limiter.check_key_n(key, weight.min(self.burst)) {
+            Ok(outcome) => outcome.map_err(|until| exceeded(limit, wait(&until))),
+            // It was cut to the burst, so there is no such thing.
+            Err(_) => Ok(()),
+        }
     }
 
     fn forget_quiet(&self) {
-        self.0.retain_recent();
-        self.0.shrink_to_fit();
+        self.limiter.retain_recent();
+        self.limiter.shrink_to_fit();
     }
 }
 
@@ -74,13 +81,13 @@ impl Meters {
     /// One more handshake from an address.
     pub(crate) fn handshake_from(&self, address: IpAddr) -> Result<(), Rejection> {
         let meter = self.address_handshakes.as_ref();
-        meter.map_or(Ok(()), |meter| meter.check(&network(address), "address_handshakes"))
+        meter.map_or(Ok(()), |meter| meter.check(&network(address), NonZeroU32::MIN, "address_handshakes"))
     }
 
     /// One more handshake of a user.
     pub(crate) fn handshake_of(&self, user: &UserId) -> Result<(), Rejection> {
         let meter = self.user_handshakes.as_ref();
-        meter.map_or(Ok(()), |meter| meter.check(user, "user_handshakes"))
+        meter.map_or(Ok(()), |meter| meter.check(user, NonZeroU32::MIN, "user_handshakes"))
     }
 }
 
@@ -145,12 +152,13 @@ impl Throttle {
             .then(|| Box::new(Self { rates, user, address: address.map(network), own: None, refused: 0 }))
     }
 
-    /// One more frame.
+    /// One more frame, which counts as `weight`: a publish to many sessions is as many.
     ///
     /// # Errors
     /// Which limit it would cross, and when to come back.
-    pub(crate) fn count(&mut self, bytes: usize) -> Result<(), Rejection> {
-        let outcome = self.check(bytes);
+    pub(crate) fn count(&mut self, bytes: usize, weight: usize) -> Result<(), Rejection> {
+        let weight = u32::try_from(weight).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+        let outcome = self.check(bytes, weight);
         self.refused = if outcome.is_ok() { 0 } else { self.refused.saturating_add(1) };
         outcome
     }
@@ -160,7 +168,7 @@ impl Throttle {
         self.refused >= REFUSED_MAX
     }
 
-    fn check(&mut self, bytes: usize) -> Result<(), Rejection> {
+    fn check(&mut self, bytes: usize, weight: NonZeroU32) -> Result<(), Rejection> {
         let meters = self.rates.current();
         if self.own.as_ref().is_none_or(|own| !Arc::ptr_eq(&own.meters, &meters)) {
             let direct = |rate: Rate| RateLimiter::direct(quota(rate));
@@ -172,29 +180,36 @@ impl Throttle {
             });
         }
         if let Some(Own { messages, bytes: weighed, .. }) = &self.own {
-            if let Some(messages) = messages {
-                messages.check().map_err(|until| exceeded("connection_messages", wait(&until)))?;
+            let limits = meters.limits();
+            if let Some((messages, rate)) = messages.as_ref().zip(limits.connection_messages) {
+                check_direct(messages, rate, weight, "connection_messages")?;
             }
-            if let Some((weighed, rate)) = weighed.as_ref().zip(meters.limits().connection_bytes) {
-                check_bytes(weighed, rate, bytes)?;
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            if let Some((weighed, rate)) = weighed.as_ref().zip(limits.connection_bytes)
+                && let Some(bytes) = NonZeroU32::new(bytes)
+            {
+                check_direct(weighed, rate, bytes, "connection_bytes")?;
             }
         }
         if let Some((meter, user)) = meters.user_messages.as_ref().zip(self.user.as_ref()) {
-            meter.check(user, "user_messages")?;
+            meter.check(user, weight, "user_messages")?;
         }
         if let Some((meter, address)) = meters.address_messages.as_ref().zip(self.address.as_ref()) {
-            meter.check(address, "address_messages")?;
+            meter.check(address, weight, "address_messages")?;
         }
         Ok(())
     }
 }
 
-/// A frame larger than all that may come at once waits for all of it.
-fn check_bytes(meter: &DefaultDirectRateLimiter, rate: Rate, bytes: usize) -> Result<(), Rejection> {
-    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(rate.burst.get());
-    let Some(bytes) = NonZeroU32::new(bytes) else { return Ok(()) };
-    match meter.check_n(bytes) {
-        Ok(outcome) => outcome.map_err(|until| exceeded("connection_bytes", wait(&until))),
+/// What is larger than all that may come at once waits for all of it.
+fn check_direct(
+    meter: &DefaultDirectRateLimiter,
+    rate: Rate,
+    weight: NonZeroU32,
+    limit: &'static str,
+) -> Result<(), Rejection> {
+    match meter.check_n(weight.min(rate.burst)) {
+        Ok(outcome) => outcome.map_err(|until| exceeded(limit, wait(&until))),
         // It was cut to the burst, so there is no such thing.
         Err(_) => Ok(()),
     }
@@ -248,8 +263,8 @@ mod tests {
     #[test]
     fn what_is_over_the_burst_is_told_when_to_come_back() {
         let mut throttle = throttle(Limits { connection_messages: rate(1, 3), ..Limits::default() }).unwrap();
-        assert!((0..3).all(|_| throttle.count(10).is_ok()));
-        let refused = throttle.count(10).unwrap_err();
+        assert!((0..3).all(|_| throttle.count(10, 1).is_ok()));
+        let refused = throttle.count(10, 1).unwrap_err();
         assert_eq!(refused.code, ErrorCode::RateLimited);
         assert!(refused.message.contains("limits.connection_messages_per_s"), "{refused}");
         assert!((1..=1000).contains(&refused.retry_in_ms().unwrap()), "{refused:?}");
@@ -258,9 +273,19 @@ mod tests {
     #[test]
     fn bytes_are_weighed() {
         let mut throttle = throttle(Limits { connection_bytes: rate(1, 100), ..Limits::default() }).unwrap();
-        assert!(throttle.count(60).is_ok());
-        assert!(throttle.count(60).is_err());
-        assert!(throttle.count(40).is_ok());
+        assert!(throttle.count(60, 1).is_ok());
+        assert!(throttle.count(60, 1).is_err());
+        assert!(throttle.count(40, 1).is_ok());
+    }
+
+    #[test]
+    fn a_frame_to_many_counts_as_many() {
+        let mut throttle =
+            throttle(Limits { connection_messages: rate(1, 10), ..Limits::default() }).unwrap();
+        assert!(throttle.count(1, 8).is_ok());
+        assert!(throttle.count(1, 100).is_err());
+        assert!(throttle.count(1, 2).is_ok());
+        assert!(throttle.count(1, 1).is_err());
     }
 
     #[test]
@@ -273,16 +298,16 @@ mod tests {
             let new =
                 || Throttle::new(&rates, UserId::new("ann").ok(), "::ffff:10.0.0.1".parse().ok()).unwrap();
             let (mut one, mut other) = (new(), new());
-            assert!(one.count(1).is_ok() && other.count(1).is_ok());
-            assert!(one.count(1).is_err() && other.count(1).is_err());
+            assert!(one.count(1, 1).is_ok() && other.count(1, 1).is_ok());
+            assert!(one.count(1, 1).is_err() && other.count(1, 1).is_err());
         }
     }
 
     #[test]
     fn who_never_listens_is_hopeless() {
         let mut throttle = throttle(Limits { connection_messages: rate(1, 1), ..Limits::default() }).unwrap();
-        assert!(throttle.count(1).is_ok());
-        let refused = (0..REFUSED_MAX).filter(|_| throttle.count(1).is_err()).count();
+        assert!(throttle.count(1, 1).is_ok());
+        let refused = (0..REFUSED_MAX).filter(|_| throttle.count(1, 1).is_err()).count();
         assert_eq!(u32::try_from(refused), Ok(REFUSED_MAX));
         assert!(throttle.is_hopeless());
     }
@@ -291,9 +316,9 @@ mod tests {
     fn other_limits_count_at_once() {
         let rates = Arc::new(Rates::new(Limits { connection_messages: rate(1, 1), ..Limits::default() }));
         let mut throttle = Throttle::new(&rates, None, None).unwrap();
-        assert!(throttle.count(1).is_ok() && throttle.count(1).is_err());
+        assert!(throttle.count(1, 1).is_ok() && throttle.count(1, 1).is_err());
         rates.replace(Limits::default());
-        assert!((0..100).all(|_| throttle.count(1).is_ok()));
+        assert!((0..100).all(|_| throttle.count(1, 1).is_ok()));
     }
 
     #[test]

@@ -40,8 +40,8 @@ fn record(id: &str, reconnections: u32) -> Arc<SessionRecord> {
         disconnected_at: Some(Timestamp(1_700_000_000_002)),
         reconnections,
         rooms: vec![
-            Mark { room: room("a"), acked, is_added: true },
-            Mark { room: room("@user/u"), acked: Position::default(), is_added: false },
+            Mark { room: room("a"), acked, begin: Offset(1), is_added: true },
+            Mark { room: room("@user/u"), acked: Position::default(), begin: Offset::START, is_added: false },
         ],
     })
 }

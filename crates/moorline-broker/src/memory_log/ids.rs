@@ -31,17 +31,30 @@ fn fingerprint<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Fingerprint {
     short
 }
 
+/// Clients have this part of all ids together: the application's own publishes are never refused for theirs.
+const CLIENTS_SHARE: usize = 2;
+/// One client has this part of all ids: at the defaults 6,553, that is 21 publishes with an id each second.
+const CLIENT_SHARE: usize = 16;
+
+/// A client in 64 bits; none is the application.
+type Client = Option<u64>;
+
 /// What one publish id stands for: its name in 128 bits, and its message in as many.
 #[derive(Clone, Copy)]
 pub(super) struct Claim {
     key: Fingerprint,
     content: Fingerprint,
+    client: Client,
 }
 
 impl Claim {
     pub(super) fn new(room: &RoomName, key: &PublishKey, draft: &Draft) -> Self {
+        let client = key.is_clients().then(|| {
+            let [a, b, c, d, e, f, g, h, ..] = fingerprint([key.sender.as_bytes()]);
+            u64::from_le_bytes([a, b, c, d, e, f, g, h])
+        });
         let key = [room.as_str(), &key.sender, key.id.as_str()].map(str::as_bytes);
-        Self { key: fingerprint(key), content: content(draft) }
+        Self { key: fingerprint(key), content: content(draft), client }
     }
 }
 
@@ -65,7 +78,10 @@ pub(super) struct PublishIds {
     max: usize,
     known: HashMap<Fingerprint, Remembered>,
     /// In the order of their use; one for each in `known`, and one more for each that was used again when it was too old.
-    order: VecDeque<(Timestamp, Fingerprint)>,
+    order: VecDeque<(Timestamp, Fingerprint, Client)>,
+    /// How many of `order` are each client's, and all clients' together.
+    by_client: HashMap<u64, usize>,
+    clients: usize,
 }
 
 impl PublishIds {
@@ -75,6 +91,8 @@ impl PublishIds {
             max: rules.id_bytes / RetentionRules::ID_COST_BYTES,
             known: HashMap::new(),
             order: VecDeque::new(),
+            by_client: HashMap::new(),
+            clients: 0,
         }
     }
 
@@ -87,21 +105,35 @@ impl PublishIds {
             Some(_) => return Err(AppendError::Conflict),
             None => {}
         }
-        if self.order.len() >= self.max { Err(AppendError::TooManyIds) } else { Ok(None) }
+        if self.has_room(claim) { Ok(None) } else { Err(AppendError::TooManyIds) }
+    }
+
+    fn has_room(&self, claim: &Claim) -> bool {
+        let Some(client) = claim.client else { return self.order.len() < self.max };
+        let its = self.by_client.get(&client).copied().unwrap_or_default();
+        self.order.len() < self.max
+            && self.clients < self.max.div_ceil(CLIENTS_SHARE)
+            && its < self.max.div_ceil(CLIENT_SHARE)
     }
 
     pub(super) fn remember(&mut self, claim: &Claim, offset: Offset, now: Timestamp) {
         self.known.insert(claim.key, Remembered { content: claim.content, offset, at: now });
-        self.order.push_back((now, claim.key));
+        self.order.push_back((now, claim.key, claim.client));
+        if let Some(client) = claim.client {
+            *self.by_client.entry(client).or_default() += 1;
+            self.clients += 1;
+        }
     }
 
     /// Forgets up to `max` of those that are too old.
     pub(super) fn expire(&mut self, now: Timestamp, max: usize) {
         for _ in 0..max {
-            let Some(&(at, key)) = self.order.front().filter(|(at, _)| is_over(*at, now, self.age)) else {
+            let Some(&(at, key, client)) = self.order.front().filter(|(at, ..)| is_over(*at, now, self.age))
+            else {
                 break;
             };
             self.order.pop_front();
+            self.give_back(client);
             if self.known.get(&key).is_some_and(|known| known.at == at) {
                 self.known.remove(&key);
             }
@@ -113,12 +145,50 @@ impl PublishIds {
     }
 }
 
+impl PublishIds {
+    fn give_back(&mut self, client: Client) {
+        let Some(client) = client else { return };
+        self.clients -= 1;
+        if let Some(count) = self.by_client.get_mut(&client) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_client.remove(&client);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn claim(key: u8, content: u8) -> Claim {
-        Claim { key: [key; 16], content: [content; 16] }
+        Claim { key: [key; 16], content: [content; 16], client: None }
+    }
+
+    #[test]
+    fn clients_share_half_and_one_of_them_a_sixteenth() {
+        let mut ids = ids(64);
+        let mut taken = |client: Client, from: u8| {
+            let claims = (from..).map(|key| Claim { client, ..claim(key, 0) });
+            let fits = claims.take_while(|claim| {
+                let has_room = ids.find(claim, Timestamp(0)) == Ok(None);
+                if has_room {
+                    ids.remember(claim, Offset(1), Timestamp(0));
+                }
+                has_room
+            });
+            fits.count()
+        };
+        assert_eq!(taken(Some(1), 0), 4);
+        assert_eq!(
+            (2..20).map(|client| taken(Some(client), 8 * u8::try_from(client).unwrap())).sum::<usize>(),
+            28
+        );
+        assert_eq!(taken(None, 180), 32);
+        ids.expire(Timestamp(10), usize::MAX);
+        assert!(ids.by_client.is_empty() && ids.clients == 0);
+        assert_eq!(ids.find(&Claim { client: Some(1), ..claim(1, 0) }, Timestamp(10)), Ok(None));
     }
 
     fn ids(max: usize) -> PublishIds {
@@ -155,7 +225,7 @@ mod tests {
         for n in 0..10_000_u64 {
             let mut key = [0; 16];
             key[..8].copy_from_slice(&n.to_le_bytes());
-            ids.remember(&Claim { key, content: [0; 16] }, Offset(n), Timestamp(0));
+            ids.remember(&Claim { key, content: [0; 16], client: None }, Offset(n), Timestamp(0));
         }
         for _ in 0..200 {
             ids.expire(Timestamp(10), 100);

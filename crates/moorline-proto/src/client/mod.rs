@@ -315,6 +315,10 @@ impl Client {
     }
 
     fn joined(&mut self, room: RoomName, position: Position) {
+        if !self.places.has_room_for(&room) {
+            // No server has a session in so many: this one is not to be believed.
+            return;
+        }
         let (since, again) = self.joining.remove(&room).unwrap_or((Since::Now, true));
         let position = self.places.joined(&room, position, since, again);
         self.event(Event::Joined { room, position });

@@ -24,6 +24,9 @@ struct Place {
 pub(super) struct Places(BTreeMap<RoomName, Place>);
 
 impl Places {
+    /// As many as `positions` in a `hello` may name.
+    const MAX: usize = crate::codec::POSITIONS_MAX;
+
     /// Whether the message is beyond the position, which then moves to it.
     pub(super) fn accept(&mut self, room: &RoomName, offset: Offset) -> bool {
         let place = self.0.entry(room.clone()).or_insert(Place {
@@ -114,6 +117,11 @@ impl Places {
     }
 
     /// The application's rooms that are known and not in `rooms`.
+    /// Whether one more room would be no more than a session can ever be in.
+    pub(super) fn has_room_for(&self, room: &RoomName) -> bool {
+        self.0.len() < Self::MAX || self.0.contains_key(room)
+    }
+
     pub(super) fn named_rooms_beside(&self, rooms: &BTreeSet<RoomName>) -> Vec<RoomName> {
         self.0.keys().filter(|room| !room.is_own() && !rooms.contains(room)).cloned().collect()
     }

@@ -99,7 +99,10 @@ impl Shard {
             if expires_at.0.saturating_add(millis(config.leeway)) <= now {
                 return refuse("the token has expired");
             }
-            if expires_at.0 > now.saturating_add(millis(config.lifetime_max + config.leeway)) {
+            // A revocation is kept so long: a token that outlives it would come back to life. One that does not say when it was
+            // issued is taken for one of now.
+            let issued_at = identity.issued_at.map_or(now.saturating_add(millis(config.leeway)), |at| at.0);
+            if expires_at.0 > issued_at.saturating_add(millis(config.lifetime_max)) {
                 return refuse("the token would be valid for too long");
             }
         }
@@ -114,7 +117,7 @@ impl Shard {
         if self.named_rooms < self.config.shard_rooms_max || self.by_name.contains_key(name) {
             return Ok(());
         }
-        let why = format!("there are {} rooms already (limits.rooms_max)", self.named_rooms);
+        let why = format!("there are {} rooms already on this shard (limits.rooms_max)", self.named_rooms);
         Err(Rejection::new(ErrorCode::Overloaded, why))
     }
 
@@ -213,6 +216,11 @@ impl Shard {
         let name = &self.room(room).name;
         let is_added = self.session(key).membership(room).is_some_and(|membership| membership.is_added);
         !name.is_own() && !is_added && self.check_join(key, name).is_err()
+    }
+
+    /// Whether a connection may be told how a room stands in which its session is not.
+    pub(super) fn may_ask_about(&self, identity: &Identity, room: &RoomName) -> bool {
+        !self.config.authorizes && identity.grants.may_join(room, identity.user.as_ref())
     }
 
     /// Tells a client that its token ends, and ends its connection with it. True where that was done.

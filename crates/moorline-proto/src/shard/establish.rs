@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::access::left_forbidden;
 use super::session::Greeting;
 use super::{ConnectionId, Output, Peer, Refusal, Shard, Surveyor, Turn};
 use crate::close::CloseCode;
@@ -201,15 +202,22 @@ impl Shard {
             }
         }
         if is_stale || matches!(found, Found::New(..)) {
-            let known = claim.positions.iter().take(self.config.rooms_max);
-            let lost = known.filter(|(room, _)| !room.is_own() && claim.home.as_ref() != Some(room));
-            for (room, _) in lost {
+            for room in self.lost_rooms(claim) {
+                if !self.may_ask_about(&claim.identity, room) {
+                    continue;
+                }
                 if !requests.iter().any(|request| request.room == *room) {
                     requests.push(SurveyRequest { room: room.clone(), since: Since::Now });
                 }
             }
         }
         requests
+    }
+
+    /// The rooms that a client believes to be a member of, and is not, because its session ended.
+    pub(super) fn lost_rooms<'a>(&self, claim: &'a Claim) -> impl Iterator<Item = &'a RoomName> {
+        let known = claim.positions.iter().take(self.config.rooms_max).map(|(room, _)| room);
+        known.filter(|room| !room.is_own() && claim.home.as_ref() != Some(room))
     }
 
     /// Whether the claim's positions are those of an earlier session of the same id, of which nobody told its client that
@@ -279,7 +287,12 @@ impl Shard {
         let resumed = !is_stale && !matches!(found, Found::New(..));
         let key = self.settle(turn, &claim, found);
         turn.host.bind(connection, key);
-        let greeting = self.enter_rooms(&claim, (key, is_stale), &requests, &surveys);
+        let mut greeting = self.enter_rooms(&claim, (key, is_stale), &requests, &surveys);
+        if !resumed {
+            // Where they stand is not for who may not join them.
+            let closed = self.lost_rooms(&claim).filter(|room| !self.may_ask_about(&claim.identity, room));
+            greeting.1.extend(closed.cloned().map(left_forbidden));
+        }
         let frames = self.greeting(&claim, key, resumed, greeting);
         if let Some(connected) = &mut self.session_mut(key).connected {
             connected.greeting = Some(Box::new(Greeting { frames, resumed }));

@@ -324,7 +324,7 @@ impl Shard {
                 format!("this connection was sent nothing beyond {}", stands.offset.max(membership.sent).0);
             return Err(Rejection::new(ErrorCode::AckBeyond, why));
         }
-        let position = Position { offset, ..stands };
+        let position = Position { offset: offset.max(membership.begin), ..stands };
         let name = self.room(room).name.clone();
         self.demote(key, room, stands);
         self.place(key, room, position);

@@ -90,6 +90,9 @@ impl Shard {
         let room = self.open_room(name);
         self.enter(key, room, start);
         if let Some(membership) = self.session_mut(key).membership_mut(room) {
+            if is_new && name.is_own() {
+                membership.begin = start.offset;
+            }
             // What a reset skipped counts as processed: it will never come again.
             membership.acked = if is_new { start.offset } else { membership.acked.min(start.offset) };
             membership.sent = start.offset;

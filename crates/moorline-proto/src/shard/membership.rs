@@ -123,6 +123,7 @@ impl Shard {
                 is_added: false,
                 skipped: false,
                 epoch: position.epoch,
+                begin: Offset::START,
                 acked: position.offset,
                 position: position.offset,
                 sent: Offset::START,
@@ -137,6 +138,7 @@ impl Shard {
     pub(super) fn place(&mut self, key: SessionKey, room: RoomKey, position: Position) {
         if let Some(membership) = self.session_mut(key).membership_mut(room) {
             if membership.epoch != position.epoch {
+                membership.begin = Offset::START;
                 membership.acked = position.offset;
                 membership.sent = Offset::START;
             }

@@ -30,6 +30,8 @@ pub(super) struct Membership {
     pub(super) skipped: bool,
     /// The history that the three offsets belong to.
     pub(super) epoch: Epoch,
+    /// What lies up to here was for an earlier session of the same name; nothing in rooms that are not its own.
+    pub(super) begin: Offset,
     /// Up to here the client has processed everything.
     pub(super) acked: Offset,
     /// A reader's position; a live member's is the room's.

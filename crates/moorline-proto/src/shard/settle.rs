@@ -41,6 +41,7 @@ impl Shard {
                     self.enter(key, room, mark.acked);
                     if let Some(membership) = self.session_mut(key).membership_mut(room) {
                         membership.is_added = mark.is_added;
+                        membership.begin = mark.begin;
                     }
                 }
                 key

@@ -172,10 +172,9 @@ impl Shard {
         let memberships = self.session(key).memberships.iter();
         // One whose survey is still out stands nowhere yet.
         let known = memberships.filter(|m| m.epoch != Epoch::UNKNOWN);
-        let mark = |m: &Membership| Mark {
-            room: self.room(m.room).name.clone(),
-            acked: m.acked(),
-            is_added: m.is_added,
+        let mark = |m: &Membership| {
+            let room = self.room(m.room).name.clone();
+            Mark { room, acked: m.acked(), begin: m.begin, is_added: m.is_added }
         };
         known.map(mark).collect()
     }
