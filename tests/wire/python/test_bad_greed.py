@@ -121,3 +121,46 @@ def test_r14_metadata_that_grows_beyond_its_bound_is_refused_at_a_resume(server,
     connect.raw(server, hello=greedy).closed(1008, "metadata")
     again = connect(server, hello={"session": first.session, "resume_token": first.token})
     assert again.established["resumed"] is True and set(server.session(first.session)["metadata"]) == {"a"}
+
+
+def test_strangers_have_small_messages(start, connect):
+    server = start({"connection.message_max_bytes": 1_048_576})
+    large = {"type": "publish", "to": {"room": "r"}, "message": {"type": "m", "text": "x" * 100_000}}
+    connect.raw(server, hello={"metadata": {"text": "x" * 70_000}}).closed(1009)
+    client = connect(server, hello={})
+    assert client.ok(large)["message_id"] == 1
+
+
+def test_r23_a_publish_to_many_counts_as_many(start, connect):
+    server = start({"limits.connection_messages_per_s": 1, "limits.connection_messages_burst": 50})
+    client = connect(server)
+    to = {"sessions": [f"s{number}" for number in range(40)]}
+    assert len(client.publish(to, {"type": "m"})["results"]) == 40
+    error = client.fails({"type": "publish", "to": to, "message": {"type": "m"}}, "rate_limited")
+    assert client.is_open() and error
+
+
+def test_r23_pings_of_the_transport_count(start, connect):
+    server = start({"limits.connection_messages_per_s": 1, "limits.connection_messages_burst": 5})
+    client = connect(server)
+    for _ in range(5):
+        assert client.ws.ping().wait(timeout=5)
+    for _ in range(150):
+        client.ws.ping()
+    client.closed(1008, "rate limit")
+
+
+def test_one_client_leaves_room_for_the_publish_ids_of_others(start, connect):
+    # 640 ids in all: of them 320 for clients, 40 for each.
+    server = start({"publish.id_max_bytes": 160 * 640})
+    greedy, other = connect(server, user="greedy"), connect(server, user="other")
+
+    def publish(client, id):
+        return client.ask({"type": "publish", "to": {"room": "r"}, "message": {"type": "m"}, "id": id})
+
+    answers = [publish(greedy, f"id{number}") for number in range(60)]
+    assert sum(answer["ok"] for answer in answers) == 40
+    assert answers[-1]["error"]["code"] == "overloaded"
+    assert publish(other, "mine")["ok"]
+    body = {"to": {"room": "r"}, "message": {"type": "m"}, "id": "of the application"}
+    assert server.http("POST", "/v1/publish", body).status == 200
