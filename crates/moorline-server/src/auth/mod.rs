@@ -23,6 +23,7 @@ use moorline::{AuthenticateError, Authenticator, Identity, Timestamp, Token};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::fetch::fetchable;
 pub(crate) use self::inspect::Inspection;
 pub(crate) use self::sign::{SignError, SignedToken, TokenRequest};
 
