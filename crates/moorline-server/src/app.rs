@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
 use moorline::{Node, Rate};
 
-use crate::assemble::{self, Files, Prints};
+use crate::assemble::{Files, Prints};
 use crate::auth::Verifier;
 use crate::http::origin::Origins;
 use crate::keys::ApiKeys;
@@ -62,10 +62,9 @@ pub(crate) struct Current {
 impl Current {
     /// # Errors
     /// An origin is none.
-    pub(crate) fn new(loaded: Loaded, keys: Arc<ApiKeys>) -> Result<Self, SettingsError> {
+    pub(crate) fn new(loaded: Loaded, keys: Arc<ApiKeys>, prints: Prints) -> Result<Self, SettingsError> {
         let origins = Arc::new(Origins::parse(&loaded.settings.origins)?);
-        let prints = Arc::new(assemble::prints(&loaded.settings));
-        Ok(Self { loaded: Arc::new(loaded), keys, origins, prints })
+        Ok(Self { loaded: Arc::new(loaded), keys, origins, prints: Arc::new(prints) })
     }
 }
 
@@ -79,9 +78,12 @@ impl App {
         files: Files,
         metrics: PrometheusHandle,
     ) -> Result<Self, SettingsError> {
-        let Files { verifier, keys, tls } = files;
+        let Files { verifier, keys, tls, prints } = files;
+        if let Some(tls) = &tls {
+            tls.measure();
+        }
         let settings = loaded.settings.clone();
-        let current = RwLock::new(Current::new(loaded, keys)?);
+        let current = RwLock::new(Current::new(loaded, keys, prints)?);
         let reloads = Arc::default();
         Ok(Self(Arc::new(Inner { node, sources, verifier, tls, metrics, settings, current, reloads })))
     }

@@ -25,6 +25,8 @@ pub(crate) struct Files {
     pub(crate) keys: Arc<ApiKeys>,
     /// None where connections are not encrypted here.
     pub(crate) tls: Option<Arc<Tls>>,
+    /// Taken before the rest was read: where a file changes meanwhile, the next reload names it once more than needed.
+    pub(crate) prints: Prints,
 }
 
 impl Files {
@@ -33,6 +35,7 @@ impl Files {
     /// # Errors
     /// Says what is wrong with each.
     pub(crate) fn load(settings: &Settings, mode: Mode) -> Result<Self, SettingsError> {
+        let prints = prints(settings);
         let mut mistakes = Vec::new();
         let mut noted = |error: SettingsError| mistakes.push(error.to_string());
         let verifier = (mode == Mode::Serving).then(|| Verifier::load(&settings.auth));
@@ -44,8 +47,13 @@ impl Files {
         if !mistakes.is_empty() {
             return Err(SettingsError::new(mistakes.join("\n")));
         }
+        if keys.as_ref().is_some_and(ApiKeys::is_empty) {
+            tracing::warn!(
+                "keys.file has no key: nobody can use the HTTP interface; `moorline keys create` makes one"
+            );
+        }
         let keys = Arc::new(keys.unwrap_or_default());
-        Ok(Self { verifier: verifier.map(Arc::new), keys, tls: tls.map(Arc::new) })
+        Ok(Self { verifier: verifier.map(Arc::new), keys, tls: tls.map(Arc::new), prints })
     }
 }
 
@@ -53,7 +61,7 @@ impl Files {
 pub(crate) type Prints = BTreeMap<&'static str, [u8; 32]>;
 
 /// What is in the files now. One that cannot be read says so elsewhere.
-pub(crate) fn prints(settings: &Settings) -> Prints {
+fn prints(settings: &Settings) -> Prints {
     let tls = |path: fn(&TlsSettings) -> &PathBuf| settings.tls.iter().map(path).collect();
     let key_set = |jwks: &JwksSource| match &jwks.from {
         JwksPlace::File(path) => Some(path.clone()),

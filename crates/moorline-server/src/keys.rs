@@ -118,6 +118,11 @@ impl ApiKeys {
         Ok(Self { by_id: file.keys().map(|key| (key.id.clone(), Arc::new(key.clone()))).collect() })
     }
 
+    /// Whether there is none, so that nothing that wants one can be asked for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
     /// The key of which that is the secret. How long it takes says nothing about the secret.
     pub(crate) fn verify(&self, presented: &str, now: Timestamp) -> Option<Arc<ApiKey>> {
         if presented.len() > SECRET_MAX_BYTES {

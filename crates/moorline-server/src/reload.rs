@@ -1,7 +1,5 @@
 //! Settings, keys and certificates are read again while the server runs.
 
-use std::sync::Arc;
-
 use crate::app::{App, Current, Reloaded};
 use crate::assemble::Files;
 use crate::settings::SettingsError;
@@ -31,17 +29,17 @@ impl App {
         let new = self.sources().load()?;
         let current = self.current();
         let (next, mut change) = current.loaded.taking_over(&new)?;
-        let settings = &next.settings;
-        let files = Files::load(settings, self.mode())?;
-        // Nothing was changed so far. These two read their files once more, each all or nothing.
-        if let (Some(verifier), Some(_checked)) = (self.verifier(), &files.verifier) {
-            verifier.reload(&settings.auth)?;
+        let Files { verifier, keys, tls, prints } = Files::load(&next.settings, self.mode())?;
+        let next = Current::new(next, keys, prints)?;
+        // Nothing was changed so far, and from here on nothing fails.
+        if let (Some(current), Some(prepared)) = (self.verifier(), &verifier) {
+            current.take_over(prepared);
         }
-        if let (Some(tls), Some(paths)) = (self.tls(), &settings.tls) {
-            tls.reload(paths)?;
+        if let (Some(current), Some(prepared)) = (self.tls(), &tls) {
+            current.take_over(prepared);
         }
-        self.node().set_limits(settings.node.limits, settings.node.users);
-        let next = Current::new(next, Arc::clone(&files.keys))?;
+        let node = &next.loaded.settings.node;
+        self.node().set_limits(node.limits, node.users);
         let is_news = |name: &&str| next.prints.get(name) != current.prints.get(name);
         let changed = next.prints.keys().copied().filter(is_news).map(str::to_owned);
         change.reloaded.extend(changed);

@@ -16,6 +16,8 @@ use crate::{dev, http, listen, logs, reload, serve, systemd};
 
 /// How often the recorder puts its samples in order, so that they take no more memory where nobody scrapes them.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+/// How long work that cannot be broken off may take at the end: a name that nobody resolves, a disk that hangs.
+const LAST_WORK: Duration = Duration::from_secs(1);
 
 /// Runs until it is told to stop.
 ///
@@ -31,7 +33,9 @@ pub(crate) fn run(sources: Sources) -> anyhow::Result<()> {
     let files = Files::load(&loaded.settings, sources.mode)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    runtime.block_on(start(Parts { sources, loaded, files, metrics, inherited }))
+    let ended = runtime.block_on(start(Parts { sources, loaded, files, metrics, inherited }));
+    runtime.shutdown_timeout(LAST_WORK);
+    ended
 }
 
 /// What there is before the runtime.
@@ -51,10 +55,12 @@ async fn start(parts: Parts) -> anyhow::Result<()> {
     check_reach(address, sources.mode, files.tls.is_some())?;
     let node = assemble::node(settings.node.clone(), files.verifier.as_ref())?;
     let app = App::new(node, sources, loaded, files, metrics)?;
+    let most = listen::Most::of(&settings, app.mode(), listen::raise_descriptors());
+    most.tell(&settings);
     let stop = listen::stop_signal().context("listening for signals")?;
     let tasks = Tasks::start(&app)?;
     greet(&app, address);
-    let server = listen::Server::start(listener, http::router(&app), app.tls().cloned(), &settings);
+    let server = listen::Server::start(listener, http::router(&app), app.tls().cloned(), &settings, most);
     systemd::ready();
     tokio::select! {
         () = stop => {}

@@ -174,6 +174,8 @@ BAD = {
     "nbf in the future": lambda: made(payload=good(nbf=NOW + 3600)),
     "nbf is text": lambda: made(payload=good(nbf="now")),
     "iat in the future": lambda: made(payload=good(iat=NOW + 3600)),
+    "iat missing": lambda: made(payload=good(iat=None)),
+    "iat too long before exp": lambda: made(payload=good(iat=NOW - 86_400)),
     "iat is text": lambda: made(payload=good(iat=str(NOW))),
     # who it is for, who made it, who it is
     "aud missing": lambda: made(payload=good(aud=None)), "aud of another": lambda: made(payload=good(aud="other")),
@@ -262,7 +264,7 @@ ODD_BUT_GOOD = {
     "EdDSA": lambda: jwt.encode(good(), pair("EdDSA").private, "EdDSA", {"kid": "ed"}),
     "within the leeway": lambda: made(payload=good(lives=-10, nbf=int(time.time()) + 10, iat=int(time.time()) + 10)),
     "many audiences": lambda: made(payload=good(aud=["other", "moorline"])),
-    "no iat": lambda: made(payload=good(iat=None)),
+    "issued long ago": lambda: made(payload=good(iat=int(time.time()) - 85_000)),
     "other claims": lambda: made(payload=good(name="Ann", nested={"a": [1, {"b": None}]})),
     "64 patterns of 8 stars": lambda: made(payload=good(moorline={"join": ["*a" * 8] * 64})),
     "spaces": lambda: made(payload=json.dumps(good(), indent=2)),

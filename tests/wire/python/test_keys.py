@@ -238,6 +238,27 @@ def test_r22_a_made_key_is_said_on_the_last_line(tmp_path):
     assert done.stdout.strip().splitlines()[-1] not in done.stderr
 
 
+def test_r22_a_file_without_a_key_is_told(serve):
+    server = serve()
+    server.edit_keys(lambda keys: [])
+    server.reload()
+    eventually(lambda: "nobody can use the HTTP interface" in server.log())
+    unauthorized(server.http("GET", "/v1/stats"))
+
+
+@pytest.mark.parametrize("name", ["moorline.toml", "keys.toml", "token.secret"])
+def test_bad_pipe_in_place_of_a_file(tmp_path, name):
+    (tmp_path / "moorline.toml").write_text(
+        '[keys]\nfile = "keys.toml"\n[[auth.key]]\nalgorithm = "HS256"\nfile = "token.secret"\n')
+    (tmp_path / "keys.toml").write_text("")
+    (tmp_path / "token.secret").write_text("s" * 32)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    for command in (("serve",), ("config", "check")):
+        done = cli(*command, "--config", tmp_path / "moorline.toml", timeout=5)
+        assert done.returncode == 2 and name in done.stderr, done
+
+
 @pytest.mark.parametrize("args", [
     ["--name", "x"], ["--name", "x", "--scope", "everything"], ["--scope", "read"], ["--name", "", "--scope", "read"],
     ["--name", "x", "--scope", "Read"], ["--name", "a\nb", "--scope", "read"], ["--name", "x" * 129, "--scope", "read"],

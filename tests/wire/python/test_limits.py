@@ -2,6 +2,7 @@
 
 import os
 import resource
+import select
 import threading
 import time
 
@@ -10,6 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from client import SUBPROTOCOL, Client
 from raw import tcp
+from server import UPGRADE
 from serving import bearer, hello, new_user
 from waiting import eventually, unique
 
@@ -354,17 +356,89 @@ def descriptors(process):
     return len(os.listdir(f"/proc/{process.pid}/fd"))
 
 
+def answers(peer):
+    """Whether a handshake is answered before long."""
+    peer.settimeout(1)
+    try:
+        return peer.recv(4096).startswith(b"HTTP/1.1 101 ")
+    except TimeoutError:
+        return False
+
+
+def few_descriptors():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+
+
+def ends(peers):
+    """How many of these the other side has ended already."""
+    over = select.poll()
+    for peer in peers:
+        over.register(peer, select.POLLIN)
+    return len(over.poll(0))
+
+
+def refused(server):
+    lines = server.http("GET", "/metrics", source="127.0.0.2").text.splitlines()
+    name = 'moorline_accepts_total{outcome="refused"}'
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+
+@pytest.mark.parametrize("settings, preexec, most", [
+    ({}, few_descriptors, DESCRIPTORS // 8), ({"limits.address_http_connections_max": 10}, None, 10),
+], ids=["descriptors", "setting"])
+def test_r23_silent_sockets_of_one_address(serve, connect, settings, preexec, most):
+    server = serve({"http.head_timeout_ms": 600000, **settings}, preexec_fn=preexec)
+    silent = []
+    try:
+        for _ in range(DESCRIPTORS + 30):
+            silent.append(tcp(server))
+        eventually(lambda: ends(silent) == len(silent) - most, what="all but the limit to be closed")
+        assert refused(server) >= len(silent) - most
+        assert server.http("GET", "/livez", timeout=1, source="127.0.0.2").status == 200
+        answer = server.upgrade("/ws", server.as_user("bob")["headers"], source="127.0.0.2")
+        assert answer.status == 101
+        assert server.log().count("closed at once") == 1
+    finally:
+        for one in silent:
+            one.close()
+    eventually(lambda: alive(server))
+
+
+def test_r23_who_was_upgraded_takes_no_place(serve, connect):
+    server = serve({"limits.address_http_connections_max": 2})
+    there = [connect(server, **server.as_user(new_user())) for _ in range(5)]
+    assert alive(server) and all(client.is_open() for client in there)
+
+
+def test_r23_silent_sockets_of_a_trusted_proxy(serve):
+    server = serve({
+        "limits.http_connections_max": 40, "limits.address_http_connections_max": 2, "http.trusted_proxies": ["127.0.0.1"],
+    })
+    silent = [tcp(server) for _ in range(30)]
+    assert alive(server) and ends(silent) == 0
+    silent += [tcp(server) for _ in range(30)]
+    eventually(lambda: ends(silent) == 20, what="all but the limit to be closed")
+    for one in silent:
+        one.close()
+    eventually(lambda: alive(server))
+
+
 def test_r23_no_more_descriptors(serve, connect):
-    server = serve(
-        {"http.head_timeout_ms": 600000, "limits.address_unestablished_max": 1000000},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS)),
-    )
+    server = serve({
+        "http.head_timeout_ms": 600000, "session.hello_timeout_ms": 600000, "limits.address_unestablished_max": 1000000,
+        "limits.address_handshakes_per_s": 0,
+    }, preexec_fn=few_descriptors)
     room = unique("room")
     sender, member = (connect(server, room, **server.as_user(user)) for user in ("ann", "bob"))
     idle = []
     try:
-        for _ in range(DESCRIPTORS + 10):  # the rest wait in the system's queue
+        # Upgraded, so that no limit of HTTP keeps any back; the rest wait in the system's queue.
+        ask = "".join(f"{name}: {value}\r\n" for name, value in {**UPGRADE, "Sec-WebSocket-Protocol": SUBPROTOCOL}.items())
+        is_answered = True
+        for _ in range(DESCRIPTORS + 10):
             idle.append(tcp(server))
+            idle[-1].sendall(f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n{ask}\r\n".encode())
+            is_answered = is_answered and answers(idle[-1])
         eventually(lambda: descriptors(server.process) >= DESCRIPTORS - 20, what="its descriptors to be in use")
         assert descriptors(server.process) <= DESCRIPTORS
         with pytest.raises((OSError, AssertionError)):

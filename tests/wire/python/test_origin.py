@@ -24,6 +24,16 @@ def cookie(server, **headers):
     return {"Cookie": f"{COOKIE}={server.token(new_user())}", **names}
 
 
+def test_r22_a_cookie_beside_one_that_is_no_text(pages, raw):
+    good = f"{COOKIE}={pages.token(new_user())}"
+    raw(pages, headers={"Cookie": f"name=\xe9; {good}"}).established()
+    raw(pages, headers={"Cookie": good, "cookie": "name=\xe9"}).established()
+    for headers in ({"Cookie": good, "cookie": f"{COOKIE}=x; name=\xe9"}, {"Cookie": f"{good}\xe9"}):
+        refused = raw(pages, headers=headers)
+        assert refused.json()["code"] == "not_authenticated"
+        refused.closed(1008, "not authenticated")
+
+
 FOREIGN = [
     "https://evil.example", "null", "https://app.example.evil.example", "https://evilapp.example", "http://app.example",
     "https://app.example:8443", "https://sub.app.example", "https://app.example@evil.example", "http://localhost",

@@ -57,23 +57,17 @@ impl Rules {
             user: Some(user),
             grants,
             expires_at: Some(expires_at),
-            issued_at,
+            issued_at: Some(issued_at),
             token: token.map_err(|_name| claim("jti", ClaimFault::NotAnId))?,
         })
     }
 
-    /// `exp` and `iat`.
-    fn check_times(
-        &self,
-        claims: &Object<'_>,
-        now: Timestamp,
-    ) -> Result<(Timestamp, Option<Timestamp>), Refusal> {
+    /// `exp` and `iat`. A token lives no longer than a revocation of it is kept, counted from `iat`: counted from now, one that
+    /// lives longer would come back when its revocation is forgotten.
+    fn check_times(&self, claims: &Object<'_>, now: Timestamp) -> Result<(Timestamp, Timestamp), Refusal> {
         let expires_at = time(claims, "exp")?.ok_or_else(|| claim("exp", ClaimFault::Missing))?;
         if later(expires_at, self.leeway) <= now {
             return Err(Refusal::Expired);
-        }
-        if expires_at > later(later(now, self.lifetime_max), self.leeway) {
-            return Err(claim("exp", ClaimFault::TooFar));
         }
         let [not_before, issued_at] = ["nbf", "iat"].map(|name| {
             let at = time(claims, name)?;
@@ -81,7 +75,11 @@ impl Rules {
             if is_future { Err(claim(name, ClaimFault::Future)) } else { Ok(at) }
         });
         not_before?;
-        Ok((expires_at, issued_at?))
+        let issued_at = issued_at?.ok_or_else(|| claim("iat", ClaimFault::Missing))?;
+        if expires_at > later(issued_at, self.lifetime_max) {
+            return Err(claim("exp", ClaimFault::TooFar));
+        }
+        Ok((expires_at, issued_at))
     }
 
     fn check_audience(&self, claims: &Object<'_>) -> Result<(), Refusal> {

@@ -70,14 +70,7 @@ impl Source {
     /// Strangers on the way could change the keys, or the URL holds a secret.
     pub(super) fn new(url: &str, algorithms: &[Algorithm]) -> Result<Self, SettingsError> {
         let wrong = |why: &str| SettingsError::new(format!("auth.jwks: its url {why}"));
-        let url = Url::parse(url).map_err(|error| wrong(&format!("cannot be read: {error}")))?;
-        let is_safe = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
-        if !is_safe {
-            return Err(wrong("must begin with https:// (http:// on this machine alone)"));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong("must hold no user name and no password"));
-        }
+        let url = fetchable(url).map_err(|why| wrong(&why))?;
         let client = client(&url)
             .map_err(|error| wrong(&format!("cannot be fetched from: {}", error.without_url())))?;
         Ok(Self { url, algorithms: algorithms.to_vec(), client, timeout: TIMEOUT })
@@ -151,6 +144,22 @@ fn client(url: &Url) -> Result<Client, reqwest::Error> {
         builder.no_proxy().tls_certs_only([])
     };
     builder.build()
+}
+
+/// A URL that keys may be fetched from: what comes from there decides who comes in, so nobody between may change it.
+///
+/// # Errors
+/// What is wrong with it, in words that hold nothing of it: it may be a secret.
+pub(crate) fn fetchable(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("cannot be read: {error}"))?;
+    let is_safe = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
+    if !is_safe {
+        return Err("must begin with https:// (http:// on this machine alone)".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must hold no user name and no password".to_owned());
+    }
+    Ok(url)
 }
 
 fn is_loopback(url: &Url) -> bool {

@@ -23,6 +23,7 @@ use moorline::{AuthenticateError, Authenticator, Identity, Timestamp, Token};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::fetch::fetchable;
 pub(crate) use self::inspect::Inspection;
 pub(crate) use self::sign::{SignError, SignedToken, TokenRequest};
 
@@ -57,15 +58,12 @@ impl Verifier {
         Ok(Self { state, reloaded: Notify::new(), now })
     }
 
-    /// Reads all of it again. Fetched keys of a URL that is still named with the same algorithms stay.
-    ///
-    /// # Errors
-    /// As of [`Self::load`]; nothing was changed.
-    pub(crate) fn reload(&self, settings: &AuthSettings) -> Result<(), SettingsError> {
-        let fresh = State::load(settings)?;
+    /// Works from now on with what another one has loaded. Fetched keys of a URL that is still named with the same algorithms
+    /// stay.
+    pub(crate) fn take_over(&self, prepared: &Self) {
+        let fresh = State::clone(&prepared.state());
         self.replace(|current| fresh.with_fetched_of(current));
         self.reloaded.notify_one();
-        Ok(())
     }
 
     /// Fetches the key sets at once and again and again, until told to stop. One task runs this, so that no set is fetched twice at

@@ -28,7 +28,7 @@ pub(super) enum ClaimFault {
     NotAnId,
     #[error("lies in the future")]
     Future,
-    #[error("is further away than a token may live here")]
+    #[error("is further from iat than a token may live here")]
     TooFar,
     #[error("is not meant for this server")]
     NotOurs,

@@ -44,34 +44,35 @@ fn unacceptable() -> Token {
 }
 
 fn from_protocols(headers: &HeaderMap) -> Option<Token> {
-    let entries = items(headers, &header::SEC_WEBSOCKET_PROTOCOL, ',');
-    only(entries.filter_map(|entry| entry.strip_prefix(PROTOCOL_PREFIX)))
+    let entries = items(headers, &header::SEC_WEBSOCKET_PROTOCOL, b',');
+    only(entries.filter_map(|entry| entry.strip_prefix(PROTOCOL_PREFIX.as_bytes())))
 }
 
 fn cookie(headers: &HeaderMap, name: &str) -> Option<Token> {
-    let pairs = items(headers, &header::COOKIE, ';').filter_map(|pair| pair.split_once('='));
-    only(pairs.filter(|(key, _)| *key == name).map(|(_, value)| value))
+    let pairs = items(headers, &header::COOKIE, b';');
+    only(pairs.filter_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")))
 }
 
 /// The only one there is. Of several nobody knows which is meant: somebody else may have set one of two cookies.
-fn only<'a>(mut tokens: impl Iterator<Item = &'a str>) -> Option<Token> {
+fn only<'a>(mut tokens: impl Iterator<Item = &'a [u8]>) -> Option<Token> {
     let first = tokens.next()?;
-    Some(if tokens.next().is_some() { unacceptable() } else { Token::presented(first) })
+    let text = std::str::from_utf8(first).ok().filter(|_| tokens.next().is_none());
+    Some(text.map_or_else(unacceptable, Token::presented))
 }
 
-/// What a header lists.
+/// What a header lists, in bytes: what somebody else put beside a token may be no text.
 fn items<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
-    separator: char,
-) -> impl Iterator<Item = &'a str> + use<'a> {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(move |value| value.split(separator)).map(str::trim)
+    separator: u8,
+) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    let values = headers.get_all(name).iter().map(http::HeaderValue::as_bytes);
+    values.flat_map(move |value| value.split(move |byte| *byte == separator)).map(<[u8]>::trim_ascii)
 }
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
+    use http::{HeaderValue, Request};
 
     use super::*;
 
@@ -138,5 +139,19 @@ mod tests {
         assert_eq!(ask(&[("cookie", "a=1; auth=t")], Foreign), None);
         assert_eq!(ask(&[("cookie", "a=1; xauth=t")], Foreign), Some(None));
         assert_eq!(ask(&[("cookie", "auth=t"), ("cookie", "auth=u")], Own), Some(Some(String::new())));
+    }
+
+    #[test]
+    fn what_is_no_text_hides_nothing() {
+        let ask = |cookies: &[&[u8]]| {
+            let cookies =
+                cookies.iter().map(|value| (header::COOKIE, HeaderValue::from_bytes(value).unwrap()));
+            let token = from_cookie(&cookies.collect(), "auth", OriginVerdict::Own).unwrap();
+            token.map(|token| token.expose().to_owned())
+        };
+        assert_eq!(ask(&[b"name=\xe9; auth=t"]).as_deref(), Some("t"));
+        assert_eq!(ask(&[b"auth=t", b"auth=u; name=\xe9"]).as_deref(), Some(""));
+        assert_eq!(ask(&[b"auth=\xe9"]).as_deref(), Some(""));
+        assert_eq!(ask(&[b"name=\xe9"]), None);
     }
 }

@@ -121,7 +121,7 @@ fn ttl(asked_ms: Option<u64>, most: Duration) -> Result<Duration, Problem> {
 
 /// Revokes one token. Idempotent.
 ///
-/// Sessions that connected or refreshed with it end with close 4003.
+/// Sessions whose current or last token it is end with close 4003.
 #[utoipa::path(delete, path = "/v1/tokens/{id}", tag = "tokens", params(("id" = schema::Id, Path, description = "The token's id (`jti`)")),
     responses((status = 204, description = "It is revoked"), Invalid))]
 pub(crate) async fn revoke(State(node): State<Node>, Path(id): Path<String>) -> Result<StatusCode, Problem> {

@@ -16,6 +16,9 @@ use super::query::{self, Path, Query};
 use crate::app::{App, Mode};
 use crate::proxy;
 
+/// What is not a room under `/ws/` (spec/protocol.md, section 2).
+const RESOURCES: [&str; 2] = ["stats", "status"];
+
 /// What a client may say in the URL.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,7 +85,15 @@ pub(crate) async fn room(
     visitor: Visitor,
     upgrade: Upgrade,
 ) -> Result<Response, Problem> {
-    accept(&node, Some(query::room(&room)?), visitor, upgrade)
+    accept(&node, Some(named(&room)?), visitor, upgrade)
+}
+
+/// The room of a URL. What is a resource beside the rooms is no room, in whatever way it is encoded.
+fn named(room: &str) -> Result<RoomName, Problem> {
+    if RESOURCES.contains(&room) {
+        return Err(Problem::of(ErrorCode::RoomInvalid, "no room has this name in a URL"));
+    }
+    query::room(room)
 }
 
 fn accept(
@@ -133,6 +144,15 @@ mod tests {
         let ann = identity(Mode::Development, Some("ann")).unwrap().and_then(|identity| identity.user);
         assert_eq!(ann.unwrap().as_str(), "ann");
         assert_eq!(identity(Mode::Development, None).unwrap(), None);
+    }
+
+    #[test]
+    fn resources_are_no_rooms() {
+        for name in ["stats", "status"] {
+            let problem = format!("{:?}", named(name).unwrap_err());
+            assert!(problem.contains("RoomInvalid"), "{problem}");
+        }
+        assert!(named("statistics").is_ok());
     }
 
     /// What is wrong with a URL is told without what stood in it.

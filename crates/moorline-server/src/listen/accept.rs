@@ -1,6 +1,7 @@
 //! The loop that accepts. Nothing that a connection does, and no lack of the system's, ends it or makes it spin.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{self, Service};
+use super::places::Full;
 
 /// How long to wait when the system has no descriptor for another connection: one must be closed first.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
@@ -24,6 +26,8 @@ pub(super) enum Outcome {
     Accepted,
     /// It was gone before it was accepted.
     Aborted,
+    /// There are as many as a limit lets in.
+    Refused,
     /// The system had nothing left for it; it waits, or was dropped by the system.
     Exhausted,
     /// It spoke no TLS that is spoken here.
@@ -37,6 +41,7 @@ impl Outcome {
         let outcome = match self {
             Self::Accepted => "accepted",
             Self::Aborted => "aborted",
+            Self::Refused => "refused",
             Self::Exhausted => "exhausted",
             Self::TlsFailed => "tls_failed",
             Self::TlsTimeout => "tls_timeout",
@@ -47,7 +52,7 @@ impl Outcome {
 
 /// Accepts until the service is stopped.
 pub(super) async fn run(listener: TcpListener, service: Arc<Service>, tracker: TaskTracker) {
-    let (mut complaints, mut lost) = (Complaints::default(), 0_u32);
+    let (mut lacks, mut refusals, mut lost) = (Complaints::default(), Complaints::default(), 0_u32);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -57,7 +62,12 @@ pub(super) async fn run(listener: TcpListener, service: Arc<Service>, tracker: T
         match accepted {
             Ok((stream, peer)) => {
                 lost = 0;
-                drop(tracker.spawn(connection::serve(stream, peer, Arc::clone(&service))));
+                match service.places.take(peer.ip()) {
+                    Ok(place) => {
+                        drop(tracker.spawn(connection::serve(stream, peer, place, Arc::clone(&service))));
+                    }
+                    Err(full) => refusals.refused(full, peer),
+                }
             }
             Err(error) if is_of_the_connection(&error) && lost < LOST_IN_A_ROW => {
                 lost += 1;
@@ -67,7 +77,7 @@ pub(super) async fn run(listener: TcpListener, service: Arc<Service>, tracker: T
             Err(error) => {
                 lost = 0;
                 Outcome::Exhausted.count();
-                complaints.of(&error, Instant::now());
+                lacks.lacking(&error);
                 // A stop need not wait for this: the loop sees it next.
                 tokio::time::sleep(ACCEPT_AGAIN).await;
             }
@@ -91,7 +101,7 @@ fn is_of_the_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Logs a lack that repeats ten times a second now and then.
+/// Logs now and then what repeats many times a second.
 #[derive(Default)]
 struct Complaints {
     last: Option<Instant>,
@@ -99,21 +109,30 @@ struct Complaints {
 }
 
 impl Complaints {
-    fn of(&mut self, error: &io::Error, now: Instant) {
-        if !self.is_due(now) {
-            self.unsaid += 1;
-            return;
-        }
+    fn lacking(&mut self, error: &io::Error) {
+        let Some(unsaid) = self.due(Instant::now()) else { return };
         tracing::warn!(
             %error,
-            unsaid = self.unsaid,
+            unsaid,
             "connections cannot be accepted: where files run out, raise the limit (LimitNOFILE, ulimit -n)"
         );
-        (self.last, self.unsaid) = (Some(now), 0);
     }
 
-    fn is_due(&self, now: Instant) -> bool {
-        self.last.is_none_or(|last| now.duration_since(last) >= LOG_EVERY)
+    fn refused(&mut self, Full(limit): Full, peer: SocketAddr) {
+        Outcome::Refused.count();
+        let Some(unsaid) = self.due(Instant::now()) else { return };
+        let address = peer.ip();
+        tracing::warn!(%address, limit, unsaid, "a connection was closed at once: too many are open that speak HTTP");
+    }
+
+    /// Where it is time to log again: how many were not logged since the last one that was.
+    fn due(&mut self, now: Instant) -> Option<u64> {
+        if self.last.is_some_and(|last| now.duration_since(last) < LOG_EVERY) {
+            self.unsaid += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
     }
 }
 
@@ -143,15 +162,10 @@ mod tests {
 
     #[test]
     fn a_lack_is_logged_now_and_then() {
-        let (error, start) = (io::Error::other("no descriptor"), Instant::now());
-        let mut complaints = Complaints::default();
-        let logged = (0..250).filter(|tick| {
-            let now = start + ACCEPT_AGAIN * *tick;
-            let is_due = complaints.is_due(now);
-            complaints.of(&error, now);
-            is_due
-        });
-        assert_eq!(logged.count(), 3);
+        let (mut complaints, start) = (Complaints::default(), Instant::now());
+        let logged: Vec<u64> =
+            (0..250).filter_map(|tick| complaints.due(start + ACCEPT_AGAIN * tick)).collect();
+        assert_eq!(logged, [0, 99, 99]);
         assert_eq!(complaints.unsaid, 49);
     }
 }

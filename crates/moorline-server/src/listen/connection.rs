@@ -16,6 +16,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::accept::Outcome;
+use super::places::{Place, Places};
 use crate::proxy::{PeerAddress, Secure};
 use crate::tls::Tls;
 
@@ -31,11 +32,13 @@ pub(super) struct Service {
     pub(super) router: Router,
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) head: Head,
+    pub(super) places: Arc<Places>,
     pub(super) stopped: CancellationToken,
 }
 
-/// Serves an accepted socket. A plain one stays what it is, so that an upgrade can take it out of hyper.
-pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, service: Arc<Service>) {
+/// Serves an accepted socket, which has its place until it ends or is upgraded. A plain one stays what it is, so that an
+/// upgrade can take it out of hyper.
+pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, _place: Place, service: Arc<Service>) {
     let peer = PeerAddress(peer);
     match &service.tls {
         None => {

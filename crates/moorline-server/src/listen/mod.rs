@@ -2,6 +2,8 @@
 
 mod accept;
 mod connection;
+mod descriptors;
+mod places;
 mod signals;
 
 use std::net::SocketAddr;
@@ -15,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::connection::{Head, Service};
+pub(crate) use self::descriptors::raise as raise_descriptors;
+pub(crate) use self::places::Most;
+use self::places::Places;
 pub(crate) use self::signals::stop_signal;
 use crate::settings::Settings;
 use crate::tls::Tls;
@@ -62,14 +67,22 @@ impl Server {
         router: Router,
         tls: Option<Arc<Tls>>,
         settings: &Settings,
+        most: Most,
     ) -> Self {
         let head = Head { max_bytes: settings.head_max_bytes, timeout: settings.head_timeout };
-        Self::within(head, listener, router, tls)
+        let places = Places::new(most, settings.trusted_proxies.clone());
+        Self::within(head, listener, router, tls, places)
     }
 
-    fn within(head: Head, listener: TcpListener, router: Router, tls: Option<Arc<Tls>>) -> Self {
+    fn within(
+        head: Head,
+        listener: TcpListener,
+        router: Router,
+        tls: Option<Arc<Tls>>,
+        places: Arc<Places>,
+    ) -> Self {
         let (stopped, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let service = Arc::new(Service { router, tls, head, stopped: stopped.clone() });
+        let service = Arc::new(Service { router, tls, head, places, stopped: stopped.clone() });
         tracker.spawn(accept::run(listener, service, tracker.clone()));
         Self { stopped, tracker }
     }

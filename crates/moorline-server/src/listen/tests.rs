@@ -22,7 +22,8 @@ async fn start(tls: Option<Arc<Tls>>, head_timeout: Duration) -> (Server, Socket
     };
     let router = Router::new().route("/", get(seen));
     let head = Head { max_bytes: 16_384, timeout: head_timeout };
-    (Server::within(head, listener, router, tls), address)
+    let places = Places::new(Most::new(64, 64), Vec::new());
+    (Server::within(head, listener, router, tls, places), address)
 }
 
 async fn tls_server(folder: &Folder, pair: &Pair, head_timeout: Duration) -> (Server, SocketAddr, Arc<Tls>) {
@@ -87,7 +88,7 @@ async fn r36_a_reload_is_for_handshakes_from_then_on() {
     let (server, address, tls) = tls_server(&folder, &first, LONG).await;
     let mut open = connect(address, &first, &[]).await.unwrap();
     folder.put(&second);
-    tls.reload(&folder.settings()).unwrap();
+    tls.take_over(&Tls::load(&folder.settings()).unwrap());
     assert!(connect(address, &first, &[]).await.is_err());
     ask(connect(address, &second, &[]).await.unwrap()).await;
     ask(&mut open).await;

@@ -184,7 +184,10 @@ pub(super) fn jwks(element: &JwksTable) -> Result<(), String> {
         return Err("has no algorithms: name those that its keys may be used for".to_owned());
     }
     match (&element.url, &element.file) {
-        (Some(url), None) => fetchable(url),
+        (Some(url), None) => {
+            let fetchable = crate::auth::fetchable(url);
+            fetchable.map(|_| ()).map_err(|why| format!("has a url that cannot be: it {why}"))
+        }
         (None, Some(file)) => named(file),
         _ => Err("must have a url or a file, one of the two".to_owned()),
     }
@@ -209,21 +212,4 @@ pub(super) fn rule(element: &RuleTable) -> Result<(), String> {
 
 fn named(file: &File) -> Result<(), String> {
     file.given().map(|_| ()).ok_or_else(|| "has an empty file: name one".to_owned())
-}
-
-/// What is fetched decides who comes in: nobody between may change it. The address is in no message, it may hold a secret.
-fn fetchable(url: &str) -> Result<(), String> {
-    let is_local = |host: &str| {
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-        host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
-    };
-    let uri = url.parse::<http::Uri>().map_err(|error| format!("has a url that is none: {error}"))?;
-    let Some(host) = uri.host() else { return Err("has a url without a host".to_owned()) };
-    match uri.scheme_str() {
-        Some("https") => Ok(()),
-        Some("http") if is_local(host) => Ok(()),
-        _ => {
-            Err("has a url that does not begin with https:// (http:// is for this machine alone)".to_owned())
-        }
-    }
 }

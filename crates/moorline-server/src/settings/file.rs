@@ -32,17 +32,22 @@ fn absolute_folder(path: &Path) -> Result<std::path::PathBuf, String> {
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    let file = std::fs::File::open(path).map_err(|error| match error.kind() {
+    let unopened = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             "does not exist: name another one with --config, or write one with `moorline config init`"
                 .to_owned()
         }
         _ => format!("cannot be opened: {error}"),
-    })?;
-    let is_folder = file.metadata().is_ok_and(|metadata| metadata.is_dir());
-    if is_folder {
+    };
+    let metadata = std::fs::metadata(path).map_err(unopened)?;
+    if metadata.is_dir() {
         return Err("is a directory: name the file in it".to_owned());
     }
+    // Opening a pipe would wait for whoever writes into it.
+    if !metadata.is_file() {
+        return Err("is a pipe or a device: write it into a file".to_owned());
+    }
+    let file = std::fs::File::open(path).map_err(unopened)?;
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {error}"))?;
     if bytes.len() as u64 > MAX_BYTES {

@@ -6,11 +6,10 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use toml::Value;
-
+use super::kind::Kind as _;
 use super::layers::{Found, Given, Layers};
 use super::place::Place;
-use super::raw::{NAMES, Raw};
+use super::raw::{HTTP_CONNECTIONS, NAMES, Raw, UNESTABLISHED};
 use super::{Settings, SettingsError, check_loopback, environment, file, resolve};
 use crate::app::{Mode, Reloaded};
 
@@ -69,7 +68,7 @@ impl Sources {
     ) -> Result<Loaded, SettingsError> {
         let mut layers = Layers::default();
         if self.mode == Mode::Development {
-            without_rates(&mut layers, folder);
+            for_one_machine(&mut layers, folder);
         }
         if let Some(path) = &self.file {
             file::add(&mut layers, path);
@@ -95,12 +94,17 @@ impl Sources {
 }
 
 /// In development one machine plays all clients.
-fn without_rates(layers: &mut Layers, folder: &Path) {
-    for name in NAMES.iter().filter(|name| name.ends_with("_per_s")) {
-        let given = Given::Value(Value::Integer(0));
+fn for_one_machine(layers: &mut Layers, folder: &Path) {
+    let mut add = |name, value: u64| {
+        let given = Given::Value(value.write());
         let found = Found { given, place: Place::Development, lines: Vec::new(), folder: folder.to_owned() };
         layers.add(name, found);
+    };
+    for name in NAMES.iter().filter(|name| name.ends_with("_per_s")) {
+        add(name, 0);
     }
+    add("limits.address_unestablished_max", UNESTABLISHED);
+    add("limits.address_http_connections_max", HTTP_CONNECTIONS);
 }
 
 impl Loaded {

@@ -53,6 +53,8 @@ pub(crate) struct Settings {
     pub(crate) body_max_bytes: usize,
     pub(crate) head_timeout: Duration,
     pub(crate) request_timeout: Duration,
+    pub(crate) http_connections_max: usize,
+    pub(crate) address_http_connections_max: usize,
     /// Checked by `http::origin`.
     pub(crate) origins: Vec<String>,
     pub(crate) trusted_proxies: Vec<IpNet>,

@@ -14,6 +14,8 @@ pub(super) const HOUR: u64 = 3_600_000;
 pub(super) const DAY: u64 = 24 * HOUR;
 pub(super) const GIB: u64 = 1 << 30;
 const MILLION: u64 = 1_000_000;
+pub(super) const HTTP_CONNECTIONS: u64 = 8_192;
+pub(super) const UNESTABLISHED: u64 = 4_096;
 
 settings! {
     /// The HTTP server, which WebSocket connections come in through too.
@@ -146,7 +148,7 @@ settings! {
         leeway_ms: u64 = 30_000, Between(0, 300_000);
         /// How long before its token ends a client is told, in milliseconds.
         notice_ms: u64 = 60_000, Between(0, HOUR);
-        /// How far away a token's end may be, in milliseconds; until then a revocation is kept in memory.
+        /// How long a token may live, from `iat` to `exp`, in milliseconds; so long a revocation is kept in memory.
         lifetime_max_ms: u64 = DAY, Between(60_000, 31_536_000_000);
     }
     /// API keys: what backends call the HTTP interface with.
@@ -191,8 +193,13 @@ settings! {
         key_requests_per_s: u64 = 0, OffTo(MILLION), reload;
         /// Requests with one API key, at once.
         key_requests_burst: u64 = 1_000, Between(1, MILLION), reload;
+        /// TCP connections that are being accepted or speak HTTP, all together; one more is closed at once. At most half of
+        /// the files that the process may have open.
+        http_connections_max: u64 = HTTP_CONNECTIONS, Between(1, MILLION);
+        /// Those of one address (an IPv6 /64), http.trusted_proxies apart; at most a quarter of all.
+        address_http_connections_max: u64 = 256, Between(1, MILLION);
         /// Connections that have not said who they are yet, all together: each holds memory.
-        unestablished_max: u64 = 4_096, Between(1, MILLION), reload;
+        unestablished_max: u64 = UNESTABLISHED, Between(1, MILLION), reload;
         /// Those of one address.
         address_unestablished_max: u64 = 64, Between(1, MILLION), reload;
         /// Named rooms with members, in each shard (one for each core); beyond it a join is refused.

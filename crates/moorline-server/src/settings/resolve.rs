@@ -61,6 +61,8 @@ pub(super) fn resolve(raw: Raw) -> Result<Settings, SettingsError> {
         body_max_bytes: size(raw.http.body_max_bytes),
         head_timeout: ms(raw.http.head_timeout_ms),
         request_timeout: ms(raw.http.request_timeout_ms),
+        http_connections_max: size(raw.limits.http_connections_max),
+        address_http_connections_max: size(raw.limits.address_http_connections_max),
         trusted_proxies: networks.collect::<Result<_, _>>()?,
         auth: auth(&raw.auth)?,
         keys_file: raw.keys.file.given(),

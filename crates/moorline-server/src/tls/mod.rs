@@ -28,6 +28,13 @@ pub(crate) struct Tls {
     current: Arc<Current>,
 }
 
+/// A certificate's key, and when it ends, in seconds of Unix time.
+#[derive(Clone)]
+struct Serving {
+    key: Arc<CertifiedKey>,
+    not_after: i64,
+}
+
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tls").finish_non_exhaustive()
@@ -35,14 +42,14 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Reads the certificate and its key, and takes them into use.
+    /// Reads the certificate and its key, and makes its end known where it is near.
     ///
     /// # Errors
     /// Names the file, what is wrong with it, and how to mend it.
     pub(crate) fn load(settings: &TlsSettings) -> Result<Self, SettingsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let certificate = checked(settings, &provider)?;
-        let current = Arc::new(Current(RwLock::new(Arc::new(certificate.key))));
+        let Certificate { key, not_after } = checked(settings, &provider)?;
+        let current = Arc::new(Current(RwLock::new(Serving { key: Arc::new(key), not_after })));
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])
             .map_err(|error| SettingsError::new(format!("TLS cannot be set up: {error}")))?
@@ -52,14 +59,18 @@ impl Tls {
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), current })
     }
 
-    /// Reads both files again. Handshakes from now on get the new certificate, open connections go on as they are.
-    ///
-    /// # Errors
-    /// As [`Tls::load`]; then nothing was changed.
-    pub(crate) fn reload(&self, settings: &TlsSettings) -> Result<(), SettingsError> {
-        let certificate = checked(settings, self.acceptor.config().crypto_provider())?;
-        self.current.replace(Arc::new(certificate.key));
-        Ok(())
+    /// Serves from now on what another one has loaded: handshakes get the new certificate, open connections go on as they are.
+    pub(crate) fn take_over(&self, prepared: &Self) {
+        self.current.replace(prepared.current.get());
+        self.measure();
+    }
+
+    /// Puts the end of the certificate into the metrics.
+    pub(crate) fn measure(&self) {
+        // Seconds of Unix time are exact in a float for as long as anybody cares.
+        #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+        let ends = self.current.get().not_after as f64;
+        metrics::gauge!("moorline_tls_certificate_expires_seconds").set(ends);
     }
 
     /// The handshake of one connection. Whoever calls limits its time.
@@ -84,14 +95,11 @@ fn checked(settings: &TlsSettings, provider: &CryptoProvider) -> Result<Certific
         let file = settings.key.display();
         tracing::warn!(%file, "every user of this machine can read the TLS key: chmod o-rwx it");
     }
-    // Seconds of Unix time are exact in a float for as long as anybody cares.
-    #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
-    metrics::gauge!("moorline_tls_certificate_expires_seconds").set(certificate.not_after as f64);
     Ok(certificate)
 }
 
 /// The certificate that handshakes get.
-struct Current(RwLock<Arc<CertifiedKey>>);
+struct Current(RwLock<Serving>);
 
 impl std::fmt::Debug for Current {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -100,14 +108,18 @@ impl std::fmt::Debug for Current {
 }
 
 impl Current {
-    fn replace(&self, key: Arc<CertifiedKey>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = key;
+    fn get(&self) -> Serving {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn replace(&self, serving: Serving) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = serving;
     }
 }
 
 impl ResolvesServerCert for Current {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+        Some(self.get().key)
     }
 }
 

@@ -206,7 +206,7 @@ async fn the_task_fetches_again_and_again_until_it_is_stopped() {
     hits.wait_for(|hits| *hits >= seen + 3).await.unwrap();
     assert!(verifier.check(&token(Algorithm::ES256, "e")).is_ok());
     let other = Server::start(set(&[("e2", &EC)])).await;
-    verifier.reload(&other.settings()).unwrap();
+    verifier.take_over(&super::support::verifier(&other.settings()));
     other.hits.clone().wait_for(|hits| *hits >= 3).await.unwrap();
     assert!(verifier.check(&token(Algorithm::ES256, "e2")).is_ok());
     assert!(verifier.check(&token(Algorithm::ES256, "e")).is_err());
@@ -221,11 +221,11 @@ async fn a_reload_keeps_what_was_fetched_and_changes_nothing_where_it_fails() {
     let verifier = verifier(&server.settings());
     verifier.fetch().await;
     let more = AuthSettings { keys: folder.settings().keys, ..server.settings() };
-    verifier.reload(&more).unwrap();
+    verifier.take_over(&super::support::verifier(&more));
     let ours = forge(Algorithm::HS256, &header(Algorithm::HS256), claims(""));
     assert!(verifier.check(&token(Algorithm::ES256, "e")).is_ok() && verifier.check(&ours).is_ok());
     let broken = AuthSettings { keys: folder.one(None, Algorithm::RS256, "nothing").keys, ..settings() };
-    assert!(verifier.reload(&broken).is_err());
+    assert!(Verifier::load(&broken).is_err());
     assert!(verifier.check(&token(Algorithm::ES256, "e")).is_ok() && verifier.check(&ours).is_ok());
     assert_eq!(server.hits(), 1);
 }
@@ -251,7 +251,7 @@ async fn a_token_without_kid_waits_for_the_sets() {
     verifier.fetch().await;
     assert!(verifier.check(&bare).is_ok());
     let named = AuthSettings { keys: folder.settings().keys, ..server.settings() };
-    verifier.reload(&named).unwrap();
+    verifier.take_over(&super::support::verifier(&named));
     assert!(matches!(verifier.check(&bare), Err(AuthenticateError::Refused(_))));
 }
 

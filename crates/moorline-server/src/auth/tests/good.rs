@@ -19,7 +19,7 @@ fn every_algorithm_is_accepted_with_the_identity_that_the_claims_tell() {
     let folder = Folder::new();
     let verifier = verifier(&folder.settings());
     let more = format!(
-        r#","iat":{NOW_S},"nbf":{NOW_S},"jti":"t1","moorline":{{"join":["chat:*"],"session":["{{user}}-*"]}},"x":[1]"#
+        r#","nbf":{NOW_S},"jti":"t1","moorline":{{"join":["chat:*"],"session":["{{user}}-*"]}},"x":[1]"#
     );
     for (id, algorithm) in KEYS {
         let identity = verifier.check(&forge(algorithm, &header(algorithm), claims(&more))).unwrap();
@@ -37,7 +37,7 @@ fn what_a_token_leaves_out_is_as_the_settings_say() {
     let folder = Folder::new();
     let verifier = verifier(&folder.settings());
     let identity = verifier.check(&forge(Algorithm::HS256, &header(Algorithm::HS256), claims(""))).unwrap();
-    assert_eq!((identity.token, identity.issued_at), (None, None));
+    assert_eq!(identity.token, None);
     assert_eq!(identity.grants.join, names(&["lobby"]));
     assert_eq!(identity.grants.session, Names::NONE);
     let empty = forge(Algorithm::HS256, &header(Algorithm::HS256), claims(r#","moorline":{"join":[]}"#));
@@ -62,9 +62,10 @@ fn what_is_unusual_but_right_is_accepted() {
         claims_with("exp", Some(&ends.to_string())),
         claims_with("exp", Some(&format!("{}.5", NOW_S + 60))),
         claims_with("exp", Some("1.80000006e9")),
-        claims_with("exp", Some(&(NOW_S + 24 * 3600 + 30).to_string())),
-        claims(&format!(r#","iat":{},"nbf":{}"#, NOW_S + 30, NOW_S + 30)),
-        claims(r#","nbf":0,"iat":0"#),
+        claims_with("exp", Some(&(NOW_S + 24 * 3600).to_string())),
+        claims_with("iat", Some(&(NOW_S + 60 - 24 * 3600).to_string())),
+        claims_with("iat", Some(&format!("{},\"nbf\":{}", NOW_S + 30, NOW_S + 30))),
+        claims(r#","nbf":0"#),
         claims(r#","x":{"exp":1,"exp":2}"#),
     ] {
         let token = forge(Algorithm::HS256, &header(Algorithm::HS256), &claims);

@@ -220,14 +220,20 @@ pub(super) fn header(algorithm: Algorithm) -> String {
 /// Claims that are accepted, and then `more` of them.
 pub(super) fn claims(more: &str) -> String {
     let exp = NOW_S + 60;
-    format!(r#"{{"sub":"ann","exp":{exp},"aud":"moorline","iss":"https://issuer.example"{more}}}"#)
+    let iss = "https://issuer.example";
+    format!(r#"{{"sub":"ann","iat":{NOW_S},"exp":{exp},"aud":"moorline","iss":"{iss}"{more}}}"#)
 }
 
 /// Those claims, with one of them as `value`, or without it.
 pub(super) fn claims_with(name: &str, value: Option<&str>) -> String {
-    let exp = (NOW_S + 60).to_string();
-    let all =
-        [("sub", "\"ann\""), ("exp", &exp), ("aud", "\"moorline\""), ("iss", "\"https://issuer.example\"")];
+    let (iat, exp) = (NOW_S.to_string(), (NOW_S + 60).to_string());
+    let all = [
+        ("sub", "\"ann\""),
+        ("iat", &iat),
+        ("exp", &exp),
+        ("aud", "\"moorline\""),
+        ("iss", "\"https://issuer.example\""),
+    ];
     let others = all.iter().filter(|(other, _)| *other != name);
     let mut members: Vec<String> = others.map(|(name, value)| format!("\"{name}\":{value}")).collect();
     members.extend(value.map(|value| format!("\"{name}\":{value}")));
