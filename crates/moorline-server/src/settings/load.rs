@@ -30,6 +30,8 @@ pub(crate) struct Loaded {
     pub(crate) settings: Settings,
     pub(super) raw: Raw,
     pub(super) places: BTreeMap<&'static str, Place>,
+    /// Variables that look like settings and are none.
+    pub(super) lookalikes: Vec<String>,
 }
 
 /// The settings that a file and the environment make, for commands that do not serve: what serving wants may be missing.
@@ -48,7 +50,10 @@ impl Sources {
     /// Names every mistake, each in its own line.
     pub(crate) fn load(&self) -> Result<Loaded, SettingsError> {
         let loaded = self.look()?;
-        loaded.check_mode(self.mode)?;
+        match self.mode {
+            Mode::Development => loaded.check_development()?,
+            Mode::Serving => loaded.check_serving(self.file.as_deref())?,
+        }
         Ok(loaded)
     }
 
@@ -74,11 +79,13 @@ impl Sources {
         if let Some(path) = &self.file {
             file::add(&mut layers, path);
         }
-        environment::add(&mut layers, variables, folder);
+        let variables: Vec<_> = variables.collect();
+        let lookalikes = environment::lookalikes(&variables);
+        environment::add(&mut layers, variables.into_iter(), folder);
         if let Some(listen) = self.listen {
             let given = Given::Text(listen.to_string());
             let place = Place::Option("--listen");
-            layers.add("http.listen", Found { given, place, lines: Vec::new(), folder: folder.to_owned() });
+            layers.add("http.listen", Found { given, place, folder: folder.to_owned() });
         }
         let raw = Raw::read(&mut layers);
         if layers.mistakes.is_empty() {
@@ -90,7 +97,7 @@ impl Sources {
             return Err(SettingsError::new(layers.mistakes.join("\n")));
         }
         let settings = resolve::resolve(raw.clone())?;
-        Ok(Loaded { settings, raw, places: layers.places })
+        Ok(Loaded { settings, raw, places: layers.places, lookalikes })
     }
 }
 
@@ -98,7 +105,7 @@ impl Sources {
 fn without_rates(layers: &mut Layers, folder: &Path) {
     for name in NAMES.iter().filter(|name| name.ends_with("_per_s")) {
         let given = Given::Value(Value::Integer(0));
-        let found = Found { given, place: Place::Development, lines: Vec::new(), folder: folder.to_owned() };
+        let found = Found { given, place: Place::Development, folder: folder.to_owned() };
         layers.add(name, found);
     }
 }
@@ -106,13 +113,6 @@ fn without_rates(layers: &mut Layers, folder: &Path) {
 impl Loaded {
     pub(super) fn place(&self, name: &str) -> &Place {
         self.places.get(name).unwrap_or(&Place::Default)
-    }
-
-    fn check_mode(&self, mode: Mode) -> Result<(), SettingsError> {
-        match mode {
-            Mode::Development => self.check_development(),
-            Mode::Serving => self.check_serving(),
-        }
     }
 
     fn check_development(&self) -> Result<(), SettingsError> {
@@ -136,10 +136,13 @@ impl Loaded {
         all_right(&mistakes)
     }
 
-    fn check_serving(&self) -> Result<(), SettingsError> {
-        let mut mistakes = Vec::new();
+    fn check_serving(&self, file: Option<&Path>) -> Result<(), SettingsError> {
+        let mut mistakes = self.missing_files();
         let auth = &self.settings.auth;
-        let how = "run `moorline config init` for a configuration that has one";
+        let how = match file {
+            Some(_) => "run `moorline config init` for a configuration that has one",
+            None => "name a configuration that has one with --config FILE; `moorline config init` writes one",
+        };
         if auth.keys.is_empty() && auth.jwks.is_empty() {
             mistakes.push(format!("nobody's tokens would be accepted: set auth.key or auth.jwks; {how}"));
         }
@@ -166,6 +169,7 @@ impl Loaded {
             take
         });
         next.places.clone_from(&new.places);
+        next.lookalikes.clone_from(&new.lookalikes);
         all_right(&resolve::mistakes(&next.raw, |name| next.place(name).clone()))?;
         next.settings = resolve::resolve(next.raw.clone())?;
         Ok((next, change))

@@ -1,5 +1,6 @@
 //! Settings: as they are written (`raw`), where they come from (`load`), and as they are meant (`Settings`).
 
+mod advice;
 mod bound;
 mod environment;
 mod file;
