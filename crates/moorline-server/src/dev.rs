@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::app::Mode;
 use crate::run;
-use crate::settings::Sources;
+use crate::settings::{self, Sources};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -16,7 +16,7 @@ pub(crate) struct Dev {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The address to listen on; a loopback one. Wins over the file and MOORLINE__HTTP__LISTEN.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = settings::address)]
     listen: Option<SocketAddr>,
 }
 

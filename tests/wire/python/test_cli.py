@@ -3,11 +3,15 @@
 import json
 import os
 import signal
+import ssl
 import subprocess
 
 import pytest
+import trustme
 
+from authority import Pair
 from server import BINARY, environment, free_port
+from serving import cli
 from standin import StandIn, problem
 from waiting import eventually, unique
 
@@ -161,6 +165,57 @@ def test_bad_certificates(server, tmp_path):
     assert "BEGIN CERTIFICATE" in run(server, "rooms", "list", "--ca", str(tmp_path / "ca.pem"), code=2).said
 
 
+def test_what_is_spoken_there_is_told_apart_from_nobody_there(server, serve, tmp_path):
+    authority, trusting = trustme.CA(), ssl.create_default_context()
+    authority.configure_trust(trusting)
+    files = Pair(authority.issue_cert("127.0.0.1")).files
+    secure = serve({"tls.certificate": "tls.pem", "tls.key": "tls.key"}, files=files, tls=trusting)
+    (tmp_path / "ca.pem").write_bytes(authority.cert_pem.bytes())
+    for to, scheme, part in [(secure, "https", "--ca FILE"), (secure, "http", "https://"), (server, "https", "http://")]:
+        url = f"{scheme}://127.0.0.1:{to.port}"
+        for command in (["rooms", "list"], ["tail", "r"]):
+            said = run(server, *command, "--url", url, code=1).said
+            assert f"cannot reach {url}/: " in said and part in said and "running" not in said, said
+    there = ["--url", f"https://127.0.0.1:{secure.port}", "--ca", str(tmp_path / "ca.pem")]
+    assert run(server, "rooms", "list", *there, MOORLINE_KEY=secure.key).code == 0
+
+
+# --- what cannot be started ---
+
+
+def test_an_address_that_is_taken_is_named(server):
+    done = cli("dev", "--listen", f"127.0.0.1:{server.port}")
+    assert done.returncode == 1 and f"moorline: cannot listen on 127.0.0.1:{server.port}: " in done.stderr, done
+
+
+@pytest.mark.parametrize("listen", ["8081", "localhost:8081"])
+def test_an_address_that_is_none_is_told_what_it_is_like(listen):
+    for command in ("dev", "serve"):
+        done = cli(command, "--listen", listen)
+        assert done.returncode == 2 and "like 127.0.0.1:8080" in done.stderr, done
+
+
+def test_settings_that_nobody_named_are_asked_for():
+    for command in (["serve"], ["token", "create", "--user", "ann"]):
+        done = cli(*command)
+        assert done.returncode == 2 and "--config FILE" in done.stderr, done
+
+
+def test_a_token_s_longest_life_is_said_for_people(serving):
+    done = cli("token", "create", "--user", "ann", "--ttl", "2d", "--config", serving.config)
+    assert done.returncode == 2 and "a token lives 1s to 1day " in done.stderr, done
+
+
+def test_warnings_leave_a_configuration_right(serving):
+    done = cli("config", "check", "--config", serving.config, env={
+        "MOORLINE__HTTP__LISTEN": "0.0.0.0:1", "MOORLINE__HEARTBEAT__IDLE_TIMEOUT_MS": "100", "MOORLINE_LOG_LEVEL": "debug"})
+    assert done.returncode == 0 and done.stdout == "ok\n", done
+    lines = done.stderr.splitlines()
+    assert len(lines) == 3 and all(line.startswith("moorline: warning: ") for line in lines), lines
+    for line, part in zip(lines, ["http.listen", "heartbeat.idle_timeout_ms", "MOORLINE__LOG__LEVEL"]):
+        assert part in line
+
+
 # --- answers ---
 
 
@@ -171,7 +226,7 @@ def test_the_key_is_sent_and_a_refusal_says_what_to_do(stand_in, tmp_path):
     (tmp_path / "key").write_text("hunter2\n")
     done = run(server, "rooms", "list", "--key-file", str(tmp_path / "key"), code=1, MOORLINE_KEY="other")
     assert server.seen[-1][2]["authorization"] == "Bearer hunter2"
-    assert "revoked" in done.said and "hunter2" not in done.said
+    assert "--key-file FILE or the variable MOORLINE_KEY" in done.said and "hunter2" not in done.said
 
 
 def test_answers_of_something_else_are_recognised(stand_in):
@@ -491,6 +546,13 @@ def test_tail_reads_its_token_file_again(stand_in, tmp_path):
     assert [one[2]["authorization"] for one in server.seen] == ["Bearer first"]
     assert frames == [{"type": "auth", "token": "second"}]
     assert "close code 4003, revoked\\u001b" in done.said and "second" not in done.said
+
+
+def test_tail_says_what_to_show_or_to_leave_out(server, serving):
+    said = run(serving, "tail", "r", code=1).said
+    assert "set MOORLINE_KEY" in said and "--token-file" in said and "MOORLINE_TOKEN" in said
+    assert "unset MOORLINE_KEY" in run(server, "tail", "r", code=1, MOORLINE_KEY="hunter2").said
+    assert "unset MOORLINE_TOKEN" in run(server, "tail", "r", code=1, MOORLINE_TOKEN="hunter2").said
 
 
 def test_tail_that_is_not_let_in_says_what_to_do(stand_in):

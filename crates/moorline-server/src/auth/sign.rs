@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use humantime::format_duration;
 use moorline::{Names, Pattern, Timestamp, Token, UserId};
 use serde_json::{Map, Value, json};
 
@@ -51,8 +52,11 @@ pub(crate) enum SignError {
     /// Answered by `no_authenticator`.
     #[error("no key of auth.key can sign: it needs a secret or a private key")]
     NoKey,
-    #[error("a token lives 1000 to {0} ms (auth.lifetime_max_ms)")]
-    Ttl(u128),
+    #[error(
+        "a token lives {} to {} (1000 to {} ms, auth.lifetime_max_ms)",
+        format_duration(TTL_MIN), format_duration(*.0), .0.as_millis()
+    )]
+    Ttl(Duration),
     #[error("a grant has up to {} patterns", Names::PATTERNS_MAX)]
     TooManyPatterns,
     #[error("the token would be longer than {} bytes: grant less", Token::MAX_BYTES)]
@@ -75,7 +79,7 @@ pub(super) fn sign(
     now: Timestamp,
 ) -> Result<SignedToken, SignError> {
     if request.ttl < TTL_MIN || request.ttl > rules.lifetime_max {
-        return Err(SignError::Ttl(rules.lifetime_max.as_millis()));
+        return Err(SignError::Ttl(rules.lifetime_max));
     }
     let token_id = uuid::Uuid::new_v4().simple().to_string();
     // Down to whole seconds, which every reader understands: never issued in the future.

@@ -1,5 +1,6 @@
 //! What goes wrong between the command line and a server.
 
+use moorline_proto::error::ErrorCode;
 use reqwest::{Response, StatusCode, header};
 use serde::Deserialize;
 
@@ -7,9 +8,10 @@ use serde::Deserialize;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     /// No answer, or no whole one.
-    #[error("cannot reach {base}: is the server running there? (--url says where)")]
+    #[error("cannot reach {base}: {advice}")]
     Unreachable {
         base: String,
+        advice: &'static str,
         #[source]
         source: reqwest::Error,
     },
@@ -28,6 +30,15 @@ pub(crate) enum ClientError {
     Random(#[source] getrandom::Error),
 }
 
+/// What a request showed to be let in, or could have shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Credential {
+    Key,
+    NoKey,
+    Token,
+    NoToken,
+}
+
 /// What an answer with another status than 2xx says.
 #[derive(Debug)]
 pub(crate) struct Refusal {
@@ -38,7 +49,7 @@ pub(crate) struct Refusal {
     detail: Option<String>,
     request_id: Option<String>,
     location: Option<String>,
-    had_key: bool,
+    shown: Credential,
 }
 
 #[derive(Deserialize)]
@@ -58,16 +69,16 @@ impl Refusal {
             detail: None,
             request_id: header("x-request-id"),
             location: header(header::LOCATION.as_str()),
-            had_key: false,
+            shown: Credential::NoKey,
         }
     }
 
-    pub(super) fn with_problem(self, text: &str, had_key: bool) -> Self {
+    pub(super) fn with_problem(self, text: &str, shown: Credential) -> Self {
         match serde_json::from_str::<Problem>(text) {
             Ok(Problem { code, detail, retry_in_ms }) => {
-                Self { code: Some(code), detail: Some(detail), retry_in_ms, had_key, ..self }
+                Self { code: Some(code), detail: Some(detail), retry_in_ms, shown, ..self }
             }
-            Err(_) => Self { had_key, ..self },
+            Err(_) => Self { shown, ..self },
         }
     }
 
@@ -78,21 +89,45 @@ impl Refusal {
     }
 
     fn hint(&self) -> Option<String> {
-        match (self.status, &self.code, &self.location) {
-            (StatusCode::UNAUTHORIZED, Some(_), _) if self.had_key => Some(
-                "the API key may have expired or been revoked: give another one with --key-file".to_owned(),
-            ),
-            (StatusCode::UNAUTHORIZED, Some(_), _) => {
-                Some("give an API key with --key-file FILE or the variable MOORLINE_KEY".to_owned())
-            }
-            (StatusCode::FORBIDDEN, Some(_), _) if self.had_key => {
-                Some("use an API key with the scope that this needs".to_owned())
-            }
-            (status, None, Some(location)) if status.is_redirection() => {
+        match (&self.code, &self.location) {
+            (Some(code), _) => match self.advice(code) {
+                Some(advice) => Some(advice.to_owned()),
+                None => self.retry_in_ms.map(|wait| format!("try again in {wait} ms")),
+            },
+            (None, Some(location)) if self.status.is_redirection() => {
                 Some(format!("it leads on to {location}: give that server's address with --url"))
             }
-            (_, None, _) => Some("a Moorline server says why: --url says where one is".to_owned()),
-            _ => self.retry_in_ms.map(|wait| format!("try again in {wait} ms")),
+            (None, _) => Some("a Moorline server says why: --url says where one is".to_owned()),
+        }
+    }
+
+    /// What to show instead.
+    fn advice(&self, code: &str) -> Option<&'static str> {
+        if code == ErrorCode::NoAuthenticator.as_str() {
+            return Some(
+                "a server for development checks no tokens: unset MOORLINE_KEY (leave --key-file out); one that cannot \
+                 sign tokens wants yours: --token-file FILE or the variable MOORLINE_TOKEN",
+            );
+        }
+        match (self.status, self.shown) {
+            (
+                StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN,
+                Credential::NoToken,
+            ) => Some(
+                "every server but `moorline dev` wants a token: set MOORLINE_KEY (an API key with the scope `tokens`), \
+                 or give one with --token-file FILE or the variable MOORLINE_TOKEN",
+            ),
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Credential::Token) => {
+                Some("give another token with --token-file FILE or the variable MOORLINE_TOKEN")
+            }
+            (StatusCode::UNAUTHORIZED, Credential::Key) => {
+                Some("give another API key with --key-file FILE or the variable MOORLINE_KEY")
+            }
+            (StatusCode::UNAUTHORIZED, Credential::NoKey) => {
+                Some("give an API key with --key-file FILE or the variable MOORLINE_KEY")
+            }
+            (StatusCode::FORBIDDEN, Credential::Key) => Some("use an API key with the scope that this needs"),
+            _ => None,
         }
     }
 }
@@ -133,22 +168,36 @@ impl ClientError {
 mod tests {
     use super::*;
 
-    fn refusal(status: StatusCode, text: &str, had_key: bool) -> String {
+    fn refusal(status: StatusCode, text: &str, shown: Credential) -> String {
         let mut answer = http::Response::new(String::new());
         *answer.status_mut() = status;
         answer.headers_mut().insert("x-request-id", http::HeaderValue::from_static("r-1"));
-        Refusal::of_head(&answer.into()).with_problem(text, had_key).to_string()
+        Refusal::of_head(&answer.into()).with_problem(text, shown).to_string()
     }
 
     #[test]
     fn a_problem_is_said_with_its_code_request_and_what_to_do() {
         let problem = r#"{"code":"not_authenticated","detail":"no API key","status":401}"#;
-        let said = refusal(StatusCode::UNAUTHORIZED, problem, false);
+        let said = refusal(StatusCode::UNAUTHORIZED, problem, Credential::NoKey);
         assert!(said.starts_with("not_authenticated: no API key (request r-1); give an API key"), "{said}");
-        assert!(refusal(StatusCode::UNAUTHORIZED, problem, true).contains("revoked"));
+        let said = refusal(StatusCode::UNAUTHORIZED, problem, Credential::Key);
+        assert!(said.contains("; give another API key with --key-file FILE or the variable MOORLINE_KEY"));
         let limited = r#"{"code":"rate_limited","detail":"slow down","retry_in_ms":250}"#;
-        assert!(refusal(StatusCode::TOO_MANY_REQUESTS, limited, true).ends_with("try again in 250 ms"));
-        let page = refusal(StatusCode::BAD_GATEWAY, "<html>", true);
+        let said = refusal(StatusCode::TOO_MANY_REQUESTS, limited, Credential::NoToken);
+        assert!(said.ends_with("try again in 250 ms"), "{said}");
+        let page = refusal(StatusCode::BAD_GATEWAY, "<html>", Credential::Key);
         assert!(page.starts_with("the server answered 502 Bad Gateway (request r-1); "), "{page}");
+    }
+
+    #[test]
+    fn who_has_no_token_or_needs_none_is_told_so() {
+        let wrong = r#"{"code":"bad_frame","detail":"no"}"#;
+        for status in [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN] {
+            assert!(refusal(status, wrong, Credential::NoToken).contains("set MOORLINE_KEY"));
+        }
+        assert!(refusal(StatusCode::BAD_REQUEST, wrong, Credential::Token).ends_with("(request r-1)"));
+        assert!(refusal(StatusCode::NOT_FOUND, wrong, Credential::NoToken).ends_with("(request r-1)"));
+        let unchecked = r#"{"code":"no_authenticator","detail":"no"}"#;
+        assert!(refusal(StatusCode::BAD_REQUEST, unchecked, Credential::Key).contains("unset MOORLINE_KEY"));
     }
 }

@@ -74,9 +74,9 @@ pub(crate) enum FollowError {
 
 fn hint(code: &str) -> &'static str {
     if code == ErrorCode::NotAuthenticated.as_str() {
-        "; give a token (--token-file or the variable MOORLINE_TOKEN), or an API key with the scope `tokens`"
+        "; give a token (--token-file FILE or the variable MOORLINE_TOKEN), or an API key with the scope `tokens` (MOORLINE_KEY)"
     } else if code == ErrorCode::NoAuthenticator.as_str() {
-        "; leave the token and the API key out"
+        "; a server for development checks no tokens: leave --token-file out, and unset MOORLINE_TOKEN"
     } else {
         ""
     }

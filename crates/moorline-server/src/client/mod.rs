@@ -5,6 +5,7 @@ pub(crate) mod follow;
 mod place;
 mod socket;
 mod token;
+mod unreachable;
 
 use std::future::Future;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 pub(crate) use self::error::ClientError;
-use self::error::Refusal;
+use self::error::{Credential, Refusal};
 pub(crate) use self::place::ServerArgs;
 pub(crate) use self::token::TokenSource;
 use crate::exit::UsageError;
@@ -115,17 +116,18 @@ impl Server {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
         let response = request.send().await.map_err(|error| self.unreachable(error))?;
-        self.answer(response).await
+        let shown = if self.has_key() { Credential::Key } else { Credential::NoKey };
+        self.answer(response, shown).await
     }
 
     /// The text of a good answer; what a bad one says.
-    async fn answer(&self, response: Response) -> Result<String, ClientError> {
+    async fn answer(&self, response: Response, shown: Credential) -> Result<String, ClientError> {
         if response.status().is_success() {
             return self.text(response).await;
         }
         let head = Refusal::of_head(&response);
         let text = self.text(response).await?;
-        Err(ClientError::Refused(Box::new(head.with_problem(&text, self.has_key()))))
+        Err(ClientError::Refused(Box::new(head.with_problem(&text, shown))))
     }
 
     async fn text(&self, mut response: Response) -> Result<String, ClientError> {
@@ -140,7 +142,8 @@ impl Server {
     }
 
     fn unreachable(&self, error: reqwest::Error) -> ClientError {
-        ClientError::Unreachable { base: self.base.to_string(), source: error.without_url() }
+        let (base, advice) = (self.base.to_string(), unreachable::advice(&error));
+        ClientError::Unreachable { base, advice, source: error.without_url() }
     }
 
     /// Whoever answers there is no server of ours.

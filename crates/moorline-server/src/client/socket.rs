@@ -18,6 +18,7 @@ use reqwest::{Response, StatusCode, Upgraded};
 use secrecy::SecretString;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::error::Credential;
 use super::{ClientError, Server, bearer};
 
 const PROTOCOL: &str = "moorline.v1.json";
@@ -88,7 +89,8 @@ impl Socket {
         }
         let response = request.send().await.map_err(|error| server.unreachable(error))?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            server.answer(response).await?;
+            let shown = if token.is_some() { Credential::Token } else { Credential::NoToken };
+            server.answer(response, shown).await?;
             return Err(server.stranger("it does not open a WebSocket at /ws"));
         }
         check(&response, &key).map_err(|why| server.stranger(why))?;

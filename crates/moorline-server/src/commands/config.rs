@@ -9,6 +9,7 @@ use moorline::Timestamp;
 
 use crate::app::Mode;
 use crate::assemble::Files;
+use crate::output;
 use crate::settings::{self, Sources};
 
 #[derive(Debug, Args)]
@@ -68,6 +69,9 @@ fn init(dir: &Path) -> anyhow::Result<()> {
 fn check(config: PathBuf) -> anyhow::Result<()> {
     let mode = Mode::Serving;
     let loaded = Sources { mode, file: Some(config), listen: None }.load()?;
+    for warning in loaded.warnings() {
+        output::say(format_args!("warning: {warning}"));
+    }
     Files::load(&loaded.settings, mode)?;
     println!("ok");
     Ok(())

@@ -85,6 +85,10 @@ impl Create {
         };
         let signed = Verifier::load(&settings.auth)?.sign(&request).map_err(|error| match error {
             SignError::Failed(_) => anyhow::Error::from(error),
+            SignError::NoKey if self.config.is_none() => {
+                let mend = "name the settings that have one with --config FILE";
+                SettingsError::new(format!("{error}: {mend}")).into()
+            }
             wrong => SettingsError::new(wrong.to_string()).into(),
         })?;
         print(&match self.output.output {

@@ -47,8 +47,9 @@ pub(crate) fn open(
         listener.set_nonblocking(true).context("taking the inherited socket over")?;
         return TcpListener::from_std(listener).context("taking the inherited socket over");
     }
-    bind(address)
-        .with_context(|| format!("listening on {address}: choose another address with --listen, or free it"))
+    bind(address).with_context(|| {
+        format!("cannot listen on {address}: choose another address with --listen, or free it")
+    })
 }
 
 fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {

@@ -34,13 +34,27 @@ pub(super) fn add(layers: &mut Layers, variables: impl Iterator<Item = (OsString
                 Found {
                     given: Given::Text(text),
                     place: Place::Variable(variable),
-                    lines: Vec::new(),
                     folder: folder.to_owned(),
                 },
             ),
             Err(_) => layers.mistake(format!("{known} ({variable}) is not UTF-8")),
         }
     }
+}
+
+/// Variables that are no settings, and look as if they were meant to be. They count for nothing: under Kubernetes a
+/// service that is called `moorline` puts variables like `MOORLINE_PORT` into every container.
+pub(super) fn lookalikes(variables: &[(OsString, OsString)]) -> Vec<String> {
+    let mut found: Vec<String> = variables.iter().filter_map(|(name, _)| lookalike(name)).collect();
+    found.sort();
+    found
+}
+
+fn lookalike(given: &OsStr) -> Option<String> {
+    let given = given.to_str().filter(|given| ours(OsStr::new(given)).is_none())?;
+    let flat = |name: &str| name.replace("__", "_").to_uppercase();
+    let setting = NAMES.iter().map(|known| variable(known)).find(|known| flat(known) == flat(given))?;
+    Some(format!("the variable {given} is no setting, and counts for nothing: {setting} is one"))
 }
 
 /// The variable as it is called, and the setting that it means.

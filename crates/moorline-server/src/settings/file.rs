@@ -1,6 +1,7 @@
 //! Settings in a file.
 
 use std::io::Read as _;
+use std::ops::Range;
 use std::path::Path;
 
 use serde::Deserialize as _;
@@ -14,6 +15,8 @@ use super::raw::{NAMES, SECTIONS};
 
 /// The largest configuration file: far more than all settings take.
 const MAX_BYTES: u64 = 1 << 20;
+/// For how many errors it is looked up whether a key stands twice: each takes as long as reading the file.
+const FIRST_MAX: usize = 16;
 
 /// Adds what the file says. Paths in it begin at its folder.
 pub(super) fn add(layers: &mut Layers, path: &Path) {
@@ -60,6 +63,16 @@ fn read(path: &Path) -> Result<String, String> {
     })
 }
 
+/// Where a key of a document begins, and whether it is a table's.
+fn find(table: &DeTable<'_>, parts: &[&str]) -> Option<(usize, bool)> {
+    let (first, rest) = parts.split_first()?;
+    let (key, value) = table.iter().find(|(key, _)| key.get_ref() == first)?;
+    match value.get_ref() {
+        DeValue::Table(inner) if !rest.is_empty() => find(inner, rest),
+        value => rest.is_empty().then(|| (key.span().start, matches!(value, DeValue::Table(_)))),
+    }
+}
+
 struct FileLayer<'a> {
     name: &'a str,
     folder: &'a Path,
@@ -72,10 +85,12 @@ impl FileLayer<'_> {
         let text = self.text.strip_prefix('\u{feff}').unwrap_or(self.text);
         self.text = text;
         let (document, errors) = DeTable::parse_recoverable(text);
-        for error in &errors {
+        for (index, error) in errors.iter().enumerate() {
             let (line, column) = self.position(error.span().map_or(0, |span| span.start));
             let why = error.message().trim_end().replace('\n', "; ");
-            self.layers.mistake(format!("{}:{line}:{column}: this is not TOML: {why}", self.name));
+            let span = error.span().filter(|_| index < FIRST_MAX);
+            let there = span.and_then(|span| self.first(span)).unwrap_or_default();
+            self.layers.mistake(format!("{}:{line}:{column}: this is not TOML: {why}{there}", self.name));
         }
         if errors.is_empty() {
             for (key, value) in document.get_ref() {
@@ -83,6 +98,33 @@ impl FileLayer<'_> {
                 self.section(key.get_ref(), line, value.get_ref());
             }
         }
+    }
+
+    /// Where the key at that place stands already: the end of a message.
+    fn first(&self, key: Range<usize>) -> Option<String> {
+        let line = self.text.get(..key.start)?.rfind('\n').map_or(0, |newline| newline + 1);
+        let (before, rest) = self.text.split_at_checked(line)?;
+        let header = |text: &str| Some(text.trim().strip_prefix('[')?.split(']').next()?.replace('[', ""));
+        let given = self.text.get(key)?;
+        let name = match header(rest.lines().next()?) {
+            Some(table) => table,
+            None => {
+                let table = before.lines().rev().find_map(header);
+                table.into_iter().chain([given.to_owned()]).collect::<Vec<_>>().join(".")
+            }
+        };
+        let parts: Vec<&str> = name.split('.').map(|part| part.trim().trim_matches(['"', '\''])).collect();
+        // What is wrong is that key, not something else in its line.
+        parts.last().filter(|last| **last == given.trim_matches(['"', '\'']))?;
+        // The document itself may have the second one in the place of the first.
+        let (document, _known) = DeTable::parse_recoverable(before);
+        let (start, is_table) = find(document.get_ref(), &parts)?;
+        let (name, line) = (parts.join(".").escape_debug().to_string(), self.line(start));
+        Some(if is_table {
+            format!("; the table [{name}] exists already, in line {line}: move there what is below this one")
+        } else {
+            format!("; {name} is set already, in line {line}: keep one of the two")
+        })
     }
 
     fn section(&mut self, section: &str, line: usize, value: &DeValue<'_>) {
@@ -106,22 +148,22 @@ impl FileLayer<'_> {
 
     fn field(&mut self, name: &str, start: usize, value: &toml::Spanned<DeValue<'_>>) {
         let line = self.line(start);
-        let place = Place::File { name: self.name.to_owned(), line };
-        let Some(known) = NAMES.iter().copied().find(|known| *known == name) else {
-            let near = offer(name, NAMES.iter().copied());
-            let name = name.escape_debug();
-            return self.layers.mistake(format!("there is no setting {name} ({place}){near}"));
-        };
-        let lines = match value.get_ref() {
+        let elements = match value.get_ref() {
             DeValue::Array(elements) => {
                 elements.iter().map(|element| self.line(element.span().start)).collect()
             }
             _ => Vec::new(),
         };
+        let place = Place::File { name: self.name.to_owned(), line, elements };
+        let Some(known) = NAMES.iter().copied().find(|known| *known == name) else {
+            let near = offer(name, NAMES.iter().copied());
+            let name = name.escape_debug();
+            return self.layers.mistake(format!("there is no setting {name} ({place}){near}"));
+        };
         match Value::deserialize(ValueDeserializer::from(value.clone())) {
             Ok(value) => {
                 let folder = self.folder.to_owned();
-                self.layers.add(known, Found { given: Given::Value(value), place, lines, folder });
+                self.layers.add(known, Found { given: Given::Value(value), place, folder });
             }
             Err(error) => self.layers.mistake(format!("{name} ({place}): {}", error.message())),
         }

@@ -23,8 +23,6 @@ pub(super) enum Given {
 pub(super) struct Found {
     pub(super) given: Given,
     pub(super) place: Place,
-    /// The lines of a list's elements, where they are known.
-    pub(super) lines: Vec<usize>,
     /// Where relative paths begin.
     pub(super) folder: PathBuf,
 }
@@ -77,10 +75,22 @@ impl Found {
         Ok(value)
     }
 
+    /// What a number counts, where its name says so.
+    fn unit(&self, name: &str) -> String {
+        let unit = match name.rsplit('_').next() {
+            Some("ms") => "milliseconds",
+            Some("bytes") => "bytes",
+            _ => return String::new(),
+        };
+        let quotes =
+            if matches!(self.given, Given::Value(Value::String(_))) { ", without quotes" } else { "" };
+        format!(", a number of {unit}{quotes}")
+    }
+
     /// One mistake as a line.
     fn said<T: Kind>(&self, name: &str, fault: &Fault, range: &str) -> String {
         if let Some(index) = fault.element {
-            return format!("{name}[{index}] ({}) {}", self.place_of(index), short(&fault.why));
+            return format!("{name}[{index}] ({}) {}", self.place.element(index), short(&fault.why));
         }
         let given = match &self.given {
             _ if !T::SPEAKABLE => String::new(),
@@ -88,14 +98,7 @@ impl Found {
             Given::Text(text) => format!(" is {}", short(&format!("{text:?}"))),
         };
         let why = if fault.why.is_empty() { String::new() } else { format!("{}; ", short(&fault.why)) };
-        format!("{name} ({}){given}: {why}it may be {range}", self.place)
-    }
-
-    fn place_of(&self, element: usize) -> Place {
-        match (&self.place, self.lines.get(element)) {
-            (Place::File { name, .. }, Some(line)) => Place::File { name: name.clone(), line: *line },
-            (place, _) => place.clone(),
-        }
+        format!("{name} ({}){given}: {why}it may be {range}{}", self.place, self.unit(name))
     }
 }
 

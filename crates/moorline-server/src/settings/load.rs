@@ -6,7 +6,8 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::kind::Kind as _;
+use toml::Value;
+
 use super::layers::{Found, Given, Layers};
 use super::place::Place;
 use super::raw::{HTTP_CONNECTIONS, NAMES, Raw, UNESTABLISHED};
@@ -29,6 +30,8 @@ pub(crate) struct Loaded {
     pub(crate) settings: Settings,
     pub(super) raw: Raw,
     pub(super) places: BTreeMap<&'static str, Place>,
+    /// Variables that look like settings and are none.
+    pub(super) lookalikes: Vec<String>,
 }
 
 /// The settings that a file and the environment make, for commands that do not serve: what serving wants may be missing.
@@ -47,7 +50,10 @@ impl Sources {
     /// Names every mistake, each in its own line.
     pub(crate) fn load(&self) -> Result<Loaded, SettingsError> {
         let loaded = self.look()?;
-        loaded.check_mode(self.mode)?;
+        match self.mode {
+            Mode::Development => loaded.check_development()?,
+            Mode::Serving => loaded.check_serving(self.file.as_deref())?,
+        }
         Ok(loaded)
     }
 
@@ -73,11 +79,13 @@ impl Sources {
         if let Some(path) = &self.file {
             file::add(&mut layers, path);
         }
-        environment::add(&mut layers, variables, folder);
+        let variables: Vec<_> = variables.collect();
+        let lookalikes = environment::lookalikes(&variables);
+        environment::add(&mut layers, variables.into_iter(), folder);
         if let Some(listen) = self.listen {
             let given = Given::Text(listen.to_string());
             let place = Place::Option("--listen");
-            layers.add("http.listen", Found { given, place, lines: Vec::new(), folder: folder.to_owned() });
+            layers.add("http.listen", Found { given, place, folder: folder.to_owned() });
         }
         let raw = Raw::read(&mut layers);
         if layers.mistakes.is_empty() {
@@ -89,15 +97,15 @@ impl Sources {
             return Err(SettingsError::new(layers.mistakes.join("\n")));
         }
         let settings = resolve::resolve(raw.clone())?;
-        Ok(Loaded { settings, raw, places: layers.places })
+        Ok(Loaded { settings, raw, places: layers.places, lookalikes })
     }
 }
 
 /// In development one machine plays all clients.
 fn for_one_machine(layers: &mut Layers, folder: &Path) {
     let mut add = |name, value: u64| {
-        let given = Given::Value(value.write());
-        let found = Found { given, place: Place::Development, lines: Vec::new(), folder: folder.to_owned() };
+        let given = Given::Value(Value::Integer(i64::try_from(value).unwrap_or(i64::MAX)));
+        let found = Found { given, place: Place::Development, folder: folder.to_owned() };
         layers.add(name, found);
     };
     for name in NAMES.iter().filter(|name| name.ends_with("_per_s")) {
@@ -110,13 +118,6 @@ fn for_one_machine(layers: &mut Layers, folder: &Path) {
 impl Loaded {
     pub(super) fn place(&self, name: &str) -> &Place {
         self.places.get(name).unwrap_or(&Place::Default)
-    }
-
-    fn check_mode(&self, mode: Mode) -> Result<(), SettingsError> {
-        match mode {
-            Mode::Development => self.check_development(),
-            Mode::Serving => self.check_serving(),
-        }
     }
 
     fn check_development(&self) -> Result<(), SettingsError> {
@@ -140,10 +141,13 @@ impl Loaded {
         all_right(&mistakes)
     }
 
-    fn check_serving(&self) -> Result<(), SettingsError> {
-        let mut mistakes = Vec::new();
+    fn check_serving(&self, file: Option<&Path>) -> Result<(), SettingsError> {
+        let mut mistakes = self.missing_files();
         let auth = &self.settings.auth;
-        let how = "run `moorline config init` for a configuration that has one";
+        let how = match file {
+            Some(_) => "run `moorline config init` for a configuration that has one",
+            None => "name a configuration that has one with --config FILE; `moorline config init` writes one",
+        };
         if auth.keys.is_empty() && auth.jwks.is_empty() {
             mistakes.push(format!("nobody's tokens would be accepted: set auth.key or auth.jwks; {how}"));
         }
@@ -170,6 +174,7 @@ impl Loaded {
             take
         });
         next.places.clone_from(&new.places);
+        next.lookalikes.clone_from(&new.lookalikes);
         all_right(&resolve::mistakes(&next.raw, |name| next.place(name).clone()))?;
         next.settings = resolve::resolve(next.raw.clone())?;
         Ok((next, change))

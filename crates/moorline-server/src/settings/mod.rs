@@ -1,5 +1,6 @@
 //! Settings: as they are written (`raw`), where they come from (`load`), and as they are meant (`Settings`).
 
+mod advice;
 mod bound;
 mod environment;
 mod file;
@@ -173,6 +174,14 @@ pub(crate) enum LogFormat {
     Text,
     /// One object a line.
     Json,
+}
+
+/// An address to listen on, as it is typed.
+///
+/// # Errors
+/// Says what it is like.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "it is an address and a port, like 127.0.0.1:8080 or [::1]:8080, and no name")
 }
 
 /// Development settings believe who clients say they are: they stay on this machine.

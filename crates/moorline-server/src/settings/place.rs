@@ -10,11 +10,29 @@ pub(super) enum Place {
     /// What `moorline dev` changes by itself.
     Development,
     /// A line of the configuration file, its name as it was given.
-    File { name: String, line: usize },
+    File {
+        name: String,
+        line: usize,
+        /// The lines of a list's elements.
+        elements: Vec<usize>,
+    },
     /// A variable, by its name.
     Variable(String),
     /// An option of the command line.
     Option(&'static str),
+}
+
+impl Place {
+    /// Of a list's element, as far as it is known.
+    pub(super) fn element(&self, index: usize) -> Self {
+        match self {
+            Self::File { name, line, elements } => {
+                let line = elements.get(index).copied().unwrap_or(*line);
+                Self::File { name: name.clone(), line, elements: Vec::new() }
+            }
+            place => place.clone(),
+        }
+    }
 }
 
 impl fmt::Display for Place {
@@ -22,7 +40,7 @@ impl fmt::Display for Place {
         match self {
             Self::Default => f.write_str("default"),
             Self::Development => f.write_str("development"),
-            Self::File { name, line } => write!(f, "{name}:{line}"),
+            Self::File { name, line, .. } => write!(f, "{name}:{line}"),
             Self::Variable(name) => f.write_str(name),
             Self::Option(name) => f.write_str(name),
         }

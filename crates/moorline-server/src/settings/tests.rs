@@ -35,7 +35,11 @@ impl Drop for Folder {
     }
 }
 
-fn look(mode: Mode, file: Option<&Path>, variables: &[(&str, &str)]) -> Result<Loaded, SettingsError> {
+pub(super) fn look(
+    mode: Mode,
+    file: Option<&Path>,
+    variables: &[(&str, &str)],
+) -> Result<Loaded, SettingsError> {
     let sources = Sources { mode, file: file.map(Path::to_owned), listen: None };
     let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
     sources.look_in(variables, Path::new("/srv"))
@@ -107,6 +111,19 @@ const MISTAKES: &[(&str, &str)] = &[
     ("[http", "moorline.toml:1:6: this is not TOML"),
     ("[http]\nlisten = = 1", "moorline.toml:2:10: this is not TOML"),
     ("[http]\nhead_max_bytes = 9000\nhead_max_bytes = 9000", "moorline.toml:3:1: this is not TOML"),
+    (
+        "[http]\nhead_max_bytes = 9000\nhead_max_bytes = 9000",
+        "; http.head_max_bytes is set already, in line 2: keep one of the two",
+    ),
+    (
+        "[log]\n[http]\n[log]\n[http]",
+        "moorline.toml:4:2: this is not TOML: duplicate key; the table [http] exists already, in line 2",
+    ),
+    ("[auth]\nkey = []\n[[auth.key]]\nfile = \"x\"", "; auth.key is set already, in line 2"),
+    (
+        "[heartbeat]\ninterval_ms = \"5s\"",
+        "is \"5s\": it may be 100 to 3600000, a number of milliseconds, without quotes",
+    ),
     ("[htpp]\nlisten = 1", "there is no section htpp (moorline.toml:1); did you mean http?"),
     ("[nonsense]", "there is no section nonsense (moorline.toml:1)"),
     ("listen = 1", "there is no setting listen (moorline.toml:1); did you mean http.listen?"),
@@ -445,6 +462,8 @@ fn what_a_reload_takes_over_is_told_apart() {
 fn each_mode_refuses_what_it_cannot_do() {
     let check = |mode, text: &str| {
         let folder = Folder::new();
+        folder.file("x", "");
+        folder.file("k", "");
         let file = Some(folder.file("moorline.toml", text));
         let loaded = Sources { mode, file, listen: None }.load();
         loaded.map(|_| ()).map_err(|error| error.to_string())
@@ -465,4 +484,10 @@ fn each_mode_refuses_what_it_cannot_do() {
     }
     assert_eq!(check(Mode::Serving, &format!("{key}{keys}[http]\nlisten = \"0.0.0.0:1\"")), Ok(()));
     assert_eq!(check(Mode::Development, "[limits]\nuser_messages_per_s = 1"), Ok(()));
+}
+
+#[test]
+fn another_mistake_in_a_line_is_no_second_table() {
+    let error = mistakes("[[auth.key]]\nfile = \"x\"\n[[auth.key]\nfile = \"y\"");
+    assert!(error.contains("this is not TOML") && !error.contains("already"), "{error}");
 }

@@ -10,10 +10,23 @@ use super::Check;
 use crate::settings::{JwksPlace, Settings, TlsSettings};
 use crate::tls::{self, Certificate};
 
-pub(super) fn certificate(settings: Option<&TlsSettings>) -> Check {
-    let Some(settings) = settings else {
-        return Check::ok("TLS certificate", "none: a proxy in front has to do TLS");
-    };
+pub(super) fn certificate(settings: &Settings) -> Check {
+    let name = "TLS certificate";
+    match &settings.tls {
+        Some(tls) => loaded(tls),
+        None if settings.is_open_and_plain() => Check::warn(
+            name,
+            format!(
+                "none, and other machines can reach {}: connections are not encrypted here",
+                settings.listen
+            ),
+            "let a proxy in front do TLS and listen on 127.0.0.1, or set tls.certificate and tls.key",
+        ),
+        None => Check::ok(name, "none: a proxy in front has to do TLS"),
+    }
+}
+
+fn loaded(settings: &TlsSettings) -> Check {
     let now = SystemTime::now();
     match Certificate::load(settings, &aws_lc_rs::default_provider(), now) {
         Err(error) => Check::bad("TLS certificate", error.to_string(), "replace the file, then reload"),
@@ -87,9 +100,12 @@ mod tests {
     #[test]
     fn a_certificate_is_there_missing_or_about_to_expire() {
         let folder = Folder::new();
-        assert_eq!(certificate(None).verdict, Verdict::Ok);
-        assert_eq!(certificate(Some(&folder.settings())).verdict, Verdict::Bad);
+        let mut plain = crate::settings::load_file(None).unwrap();
+        assert_eq!(certificate(&plain).verdict, Verdict::Ok);
+        plain.listen.set_ip([0, 0, 0, 0].into());
+        assert_eq!(certificate(&plain).verdict, Verdict::Warn);
+        assert_eq!(loaded(&folder.settings()).verdict, Verdict::Bad);
         folder.put(&pair(2020, 2200));
-        assert_eq!(certificate(Some(&folder.settings())).verdict, Verdict::Ok);
+        assert_eq!(loaded(&folder.settings()).verdict, Verdict::Ok);
     }
 }

@@ -87,7 +87,7 @@ pub(crate) fn run(arguments: &Doctor) -> anyhow::Result<()> {
 }
 
 fn of_settings(settings: &Settings) -> Vec<Check> {
-    let mut checks = vec![network::listen(settings.listen), files::certificate(settings.tls.as_ref())];
+    let mut checks = vec![network::listen(settings.listen), files::certificate(settings)];
     checks.extend(files::secrets(settings));
     let fetched = settings.auth.jwks.iter().filter_map(|jwks| match &jwks.from {
         JwksPlace::Url(url) => Some(url.as_str()),
