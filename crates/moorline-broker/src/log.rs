@@ -60,7 +60,7 @@ pub enum AppendError {
     Conflict,
     /// There is no room for more publish ids until some are five minutes old: of anybody, of clients, or of this client. Retry
     /// later.
-    #[error("no room to remember more publish ids")]
+    #[error("no room to remember more publish ids (publish.id_max_bytes)")]
     TooManyIds,
     /// The room has used up its numbers (2^53). Never seen.
     #[error("the room has no numbers left")]

@@ -9,17 +9,12 @@ use ipnet::IpNet;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// How many proxies are followed. A chain has two or three; what is written beyond that is somebody's play.
 const HOPS_MAX: usize = 32;
 
 /// The socket's other end; an extension of every request that came in through `listen`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PeerAddress(pub(crate) SocketAddr);
-
-/// Whether the socket is TLS; an extension of every request that came in through `listen`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Secure(pub(crate) bool);
 
 /// The client as it is seen from outside of all trusted proxies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,27 +23,22 @@ pub(crate) struct ClientOrigin {
     pub(crate) address: IpAddr,
     /// The name (and port, where it is said) under which it called. None where there is no one name.
     pub(crate) host: Option<String>,
-    pub(crate) is_https: bool,
 }
 
 /// Who sent this request. `X-Forwarded-…` counts only where the socket's other end is trusted; then the right-most address
-/// that is not trusted is the client's. Host and scheme are those that the nearest proxy wrote, the right-most ones too.
+/// that is not trusted is the client's. The host is the one that the nearest proxy wrote, the right-most too.
 ///
 /// A request without a [`PeerAddress`] comes from 0.0.0.0, which nobody trusts by accident.
 pub(crate) fn client(parts: &Parts, trusted: &[IpNet]) -> ClientOrigin {
     let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let peer = parts.extensions.get::<PeerAddress>().map_or(unknown, |peer| peer.0);
     let peer = peer.ip().to_canonical();
-    let is_secure = parts.extensions.get::<Secure>().is_some_and(|secure| secure.0);
     if !is_trusted(peer, trusted) {
-        return ClientOrigin { address: peer, host: host(parts), is_https: is_secure };
+        return ClientOrigin { address: peer, host: host(parts) };
     }
-    let is_https = last(&parts.headers, &FORWARDED_PROTO)
-        .map_or(is_secure, |scheme| ["https", "wss"].iter().any(|it| scheme.eq_ignore_ascii_case(it)));
     ClientOrigin {
         address: walk(peer, &parts.headers, trusted),
         host: last(&parts.headers, &FORWARDED_HOST).map(str::to_owned).or_else(|| host(parts)),
-        is_https,
     }
 }
 
@@ -165,14 +155,5 @@ mod tests {
         assert_eq!(host("10.1.1.1", &[own, forged]).as_deref(), Some("app.example.com"));
         assert_eq!(host("203.0.113.9", &[own, ("host", "other")]), None);
         assert_eq!(host("203.0.113.9", &[]), None);
-    }
-
-    #[test]
-    fn the_scheme_is_the_sockets_or_the_trusted_proxys_word() {
-        let https = ("x-forwarded-proto", "https");
-        assert!(seen("10.1.1.1", &[https]).is_https);
-        assert!(!seen("203.0.113.9", &[https]).is_https);
-        assert!(!seen("10.1.1.1", &[("x-forwarded-proto", "https, http")]).is_https);
-        assert!(!seen("10.1.1.1", &[]).is_https);
     }
 }

@@ -408,3 +408,16 @@ async fn forget_quiet(rates: Arc<Rates>, stopped: CancellationToken) {
 fn random_epoch() -> Result<u64, StartError> {
     Ok(getrandom::u64().map_err(StartError::Random)?.max(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revocation_is_kept_until_the_last_token_that_it_concerns_is_refused() {
+        let config = Config::default();
+        // Issued by a clock that is ahead by the leeway, valid for as long as any may be, and believed for the leeway more.
+        let last = config.expiry.leeway + config.expiry.lifetime_max + config.expiry.leeway;
+        assert!(revocations_kept(&config) >= last);
+    }
+}

@@ -579,3 +579,24 @@ def test_tail_tells_of_sessions_own_rooms_nothing(server, tail):
     server.publish("all", {"type": "to_all"})
     server.publish({"room": room}, {"type": "to_room"})
     assert live.line().split()[2] == "to_room"
+
+
+def test_no_proxy_of_the_environment_sees_the_key(server):
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    proxies = {name: nowhere for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")}
+    assert run(server, "rooms", "list", "-o", "json", **proxies).json["rooms"] is not None
+
+
+@pytest.mark.parametrize("settings, says", [
+    ("[keys]\nfile = 'keys.toml'\n", "auth.key"),
+    ("[[auth.key]]\nalgorithm = 'HS256'\nfile = 'short'\n[keys]\nfile = 'keys.toml'\n", "short"),
+    ("[[auth.key]]\nalgorithm = 'HS256'\nfile = 'long'\n[keys]\nfile = 'broken'\n", "broken"),
+    ("[[auth.key]]\nalgorithm = 'HS256'\nfile = 'long'\n", "keys.file"),
+])
+def test_r33_the_doctor_knows_what_serve_would_refuse(tmp_path, settings, says):
+    for name, text in (("short", "x"), ("long", "x" * 64), ("keys.toml", ""), ("broken", "[[key]]\nid = 5\n")):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "moorline.toml").write_text(settings + f"[http]\nlisten = '127.0.0.1:{free_port()}'\n")
+    done = cli("doctor", "--config", tmp_path / "moorline.toml", "-o", "json")
+    bad = [check for check in json.loads(done.stdout)["checks"] if check["verdict"] == "bad"]
+    assert done.returncode == 1 and says in " ".join(check["found"] for check in bad), done

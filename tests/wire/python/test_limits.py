@@ -35,7 +35,7 @@ def judged(replies):
     """How many were taken, and the refusals, which say what of and when to come back."""
     refusals = [reply["error"] for reply in replies if not reply["ok"]]
     for error in refusals:
-        assert error["code"] == "rate_limited" and error["message"], error
+        assert error["code"] == "rate_limited" and "limits." in error["message"], error
         assert isinstance(error["retry_in_ms"], int) and error["retry_in_ms"] > 0, error
     return len(replies) - len(refusals), refusals
 

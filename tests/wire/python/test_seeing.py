@@ -350,6 +350,33 @@ def test_r33_the_metrics_move_with_what_happens(serve, connect):
     assert moved("moorline_publishes_total", now) == 2 and moved("moorline_deliveries_total", now) == 6
 
 
+def test_r33_refusals_frames_and_resets_are_counted(serve, connect):
+    server = serve({
+        "limits.connection_messages_per_s": 1, "limits.connection_messages_burst": 3, "retention.room_records": 1,
+    })
+    user, room = server.as_user("ann", moorline={"join": ["*"]}), unique("room")
+    client = connect(server, room, **user)
+    for _ in range(5):
+        client.send({"type": "ping"})
+    client.drop()
+    for number in range(3):
+        server.publish({"room": room}, {"type": "m", "n": number})
+    back = connect(server, room, session=client.session, resume_token=client.token, last_message_id=0, **user)
+    back.expect("reset", room=room)
+    not_let_in(connect.raw(server, **hello("x.y.z")))
+
+    def counted():
+        now = Metrics(server)
+        return now.sum("moorline_refused_total", limit="connection_messages") == 2 \
+            and now.sum("moorline_frames_total", type="ping", outcome="ok") == 3 \
+            and now.sum("moorline_frames_total", type="ping", outcome="rate_limited") == 2 \
+            and now.sum("moorline_resets_total", reason="retention") == 1 \
+            and now.sum("moorline_tokens_total", outcome="refused") == 1 \
+            and now.sum("moorline_tokens_total", outcome="accepted") == 2
+
+    eventually(counted)
+
+
 def test_r33_closes_are_counted_by_their_code(serve, connect):
     server = serve()
     client = connect(server, **server.as_user("ann"))

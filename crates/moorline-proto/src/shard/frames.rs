@@ -114,8 +114,10 @@ impl Shard {
         let Some(connected) = &mut self.session_mut(key).connected else { return Ok(()) };
         // One that is larger than the bound goes alone.
         if connected.in_flight > 0 && connected.in_flight.saturating_add(weight) > max {
-            let why =
-                format!("{} answers are being waited for on this connection already", connected.in_flight);
+            let why = format!(
+                "{} answers are being waited for on this connection already (connection.in_flight_max)",
+                connected.in_flight
+            );
             return Err(Rejection::new(ErrorCode::Overloaded, why));
         }
         connected.in_flight = connected.in_flight.saturating_add(weight);

@@ -49,6 +49,8 @@ impl Server {
             .connect_timeout(CONNECT_TIMEOUT)
             // The system's own resolver, which knows this machine's names.
             .no_hickory_dns()
+            // A key is for the server that was named, and for nobody in between.
+            .no_proxy()
             .http1_only();
         if let Some(certificates) = certificates {
             http = http.tls_certs_only(certificates);

@@ -50,7 +50,7 @@ pub(crate) const METRICS: [Metric; 21] = [
     ("moorline_publishes_total", Kind::Counter, &["outcome"], "Publishes, from clients and over HTTP, by what became of them"),
     ("moorline_deliveries_total", Kind::Counter, &[], "Messages handed to connections"),
     ("moorline_resets_total", Kind::Counter, &["reason"], "Resets sent: messages that somebody lost"),
-    ("moorline_refused_total", Kind::Counter, &["limit"], "Refusals, by the limit that was reached"),
+    ("moorline_refused_total", Kind::Counter, &["limit"], "Refusals by rates and by bounds on connections, by the limit that was reached"),
     ("moorline_tokens_total", Kind::Counter, &["outcome"], "Tokens presented, by what became of them"),
     ("moorline_http_requests_total", Kind::Counter, &["method", "route", "status"], "HTTP requests answered; `route` is the pattern of the path, or `unmatched`"),
     ("moorline_http_request_seconds", Kind::Histogram, &["route"], "Seconds from the head of a request to the head of its answer"),

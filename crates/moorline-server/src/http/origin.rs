@@ -213,7 +213,7 @@ mod tests {
             headers.append(ORIGIN, HeaderValue::from_str(origin).unwrap());
         }
         let address = std::net::Ipv4Addr::LOCALHOST.into();
-        let client = ClientOrigin { address, host: Some(host.to_owned()), is_https: false };
+        let client = ClientOrigin { address, host: Some(host.to_owned()) };
         Origins::parse(&listed).unwrap().judge(&headers, &client)
     }
 
@@ -262,7 +262,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(ORIGIN, HeaderValue::from_static("https://chat.example.com"));
         let address = std::net::Ipv4Addr::LOCALHOST.into();
-        let client = ClientOrigin { address, host: None, is_https: true };
+        let client = ClientOrigin { address, host: None };
         assert_eq!(Origins::default().judge(&headers, &client), OriginVerdict::Foreign);
     }
 

@@ -43,6 +43,7 @@ impl<K> KeyRates<K> {
             used.keys = Arc::clone(keys);
         }
         used.limiter.check_key(&id.to_owned()).map_err(|until| {
+            metrics::counter!("moorline_refused_total", "limit" => "key_requests").increment(1);
             let wait = until.wait_time_from(used.limiter.clock().now());
             let why = format!("limits.key_requests_per_s: {} requests per second of one API key", rate.per_s);
             Rejection::new(ErrorCode::RateLimited, why).retry_in(wait)

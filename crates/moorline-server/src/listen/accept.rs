@@ -120,6 +120,8 @@ impl Complaints {
 
     fn refused(&mut self, Full(limit): Full, peer: SocketAddr) {
         Outcome::Refused.count();
+        metrics::counter!("moorline_refused_total", "limit" => limit.trim_start_matches("limits."))
+            .increment(1);
         let Some(unsaid) = self.due(Instant::now()) else { return };
         let address = peer.ip();
         tracing::warn!(%address, limit, unsaid, "a connection was closed at once: too many are open that speak HTTP");

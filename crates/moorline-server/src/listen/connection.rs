@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::accept::Outcome;
 use super::places::{Place, Places};
-use crate::proxy::{PeerAddress, Secure};
+use crate::proxy::PeerAddress;
 use crate::tls::Tls;
 
 /// How long a request's head may be, and take; a TLS handshake may take as long.
@@ -43,11 +43,11 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, _place: Place, se
     match &service.tls {
         None => {
             Outcome::Accepted.count();
-            http(stream, Located::new(&service, peer, Secure(false)), &service).await;
+            http(stream, Located::new(&service, peer), &service).await;
         }
         Some(tls) => {
             if let Some(stream) = handshake(tls, stream, &service).await {
-                http(stream, Located::new(&service, peer, Secure(true)), &service).await;
+                http(stream, Located::new(&service, peer), &service).await;
             }
         }
     }
@@ -106,12 +106,11 @@ where
 struct Located {
     inner: TowerToHyperService<Router>,
     peer: PeerAddress,
-    secure: Secure,
 }
 
 impl Located {
-    fn new(service: &Service, peer: PeerAddress, secure: Secure) -> Self {
-        Self { inner: TowerToHyperService::new(service.router.clone()), peer, secure }
+    fn new(service: &Service, peer: PeerAddress) -> Self {
+        Self { inner: TowerToHyperService::new(service.router.clone()), peer }
     }
 }
 
@@ -122,7 +121,6 @@ impl HyperService<Request<Incoming>> for Located {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.peer);
-        request.extensions_mut().insert(self.secure);
         self.inner.call(request)
     }
 }

@@ -475,6 +475,11 @@ fn each_mode_refuses_what_it_cannot_do() {
         (Mode::Serving, key.to_owned(), "set keys.file"),
         (Mode::Serving, String::new(), "moorline config init"),
         (Mode::Development, key.to_owned(), "auth.key"),
+        (
+            Mode::Development,
+            "[[auth.jwks]]\nurl = \"https://x.example/\"\nalgorithms = [\"RS256\"]".to_owned(),
+            "auth.jwks",
+        ),
         (Mode::Development, keys.to_owned(), "keys.file"),
         (Mode::Development, "[tls]\ncertificate = \"a\"\nkey = \"b\"".to_owned(), "tls.certificate"),
         (Mode::Development, "[http]\nlisten = \"0.0.0.0:1\"".to_owned(), "loopback"),

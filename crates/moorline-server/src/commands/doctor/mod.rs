@@ -5,13 +5,15 @@ mod files;
 mod network;
 mod system;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 
+use crate::app::Mode;
+use crate::assemble::Files;
 use crate::output::{Format, Out, OutputArgs};
-use crate::settings::{self, JwksPlace, Settings};
+use crate::settings::{self, JwksPlace, Settings, Sources};
 
 /// Looks, changes nothing, and may run beside a server.
 #[derive(Debug, Args)]
@@ -77,6 +79,9 @@ pub(crate) fn run(arguments: &Doctor) -> anyhow::Result<()> {
     if let Ok(settings) = &settings {
         checks.extend(of_settings(settings));
     }
+    if let Some(file) = &arguments.config {
+        checks.push(serves(file));
+    }
     let report = match arguments.output.output {
         Format::Text => text(&checks),
         Format::Json => format!("{}\n", serde_json::json!({ "ok": is_well(&checks), "checks": checks })),
@@ -84,6 +89,18 @@ pub(crate) fn run(arguments: &Doctor) -> anyhow::Result<()> {
     Out::new().bytes(report.as_bytes())?;
     anyhow::ensure!(is_well(&checks), "this would not serve: mend what is bad");
     Ok(())
+}
+
+/// Whether `serve` would take the settings and what is in the files that they name.
+fn serves(file: &Path) -> Check {
+    let sources = Sources { mode: Mode::Serving, file: Some(file.to_owned()), listen: None };
+    let loaded = sources.load().and_then(|loaded| Files::load(&loaded.settings, Mode::Serving));
+    match loaded {
+        Ok(_) => Check::ok("serving", "the settings and the keys that they name can be served with"),
+        Err(error) => {
+            Check::bad("serving", error.to_string(), "correct it; `moorline serve` does not start before")
+        }
+    }
 }
 
 fn of_settings(settings: &Settings) -> Vec<Check> {
