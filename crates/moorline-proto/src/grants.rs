@@ -73,6 +73,12 @@ impl Pattern {
         &self.0
     }
 
+    /// Whether it can mean other names than the one that it looks like.
+    #[must_use]
+    pub fn is_many(&self) -> bool {
+        self.0.contains('*') || self.0.contains(USER)
+    }
+
     /// Whether the whole of `name` is meant. A pattern with `{user}` matches nothing where there is no user.
     #[must_use]
     pub fn matches(&self, name: &str, user: Option<&UserId>) -> bool {

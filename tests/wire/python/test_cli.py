@@ -600,3 +600,8 @@ def test_r33_the_doctor_knows_what_serve_would_refuse(tmp_path, settings, says):
     done = cli("doctor", "--config", tmp_path / "moorline.toml", "-o", "json")
     bad = [check for check in json.loads(done.stdout)["checks"] if check["verdict"] == "bad"]
     assert done.returncode == 1 and says in " ".join(check["found"] for check in bad), done
+
+
+@pytest.mark.parametrize("room", ["x*", "u:{user}"])
+def test_bad_room_that_a_token_would_take_for_many(server, room):
+    assert "--token-file" in run(server, "tail", room, code=2, MOORLINE_KEY="mk_x").said

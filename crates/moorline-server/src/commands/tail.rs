@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use moorline::{Offset, RoomName, UserId};
+use moorline::{Offset, Pattern, RoomName, UserId};
 
 use crate::client::follow::{Follower, Seen, Start, Subject};
 use crate::client::{self, Server, ServerArgs, TokenSource};
@@ -63,6 +63,10 @@ pub(crate) fn run(arguments: &Tail) -> anyhow::Result<()> {
     let wrong =
         |what: &str, error: moorline_proto::id::NameError| UsageError::new(format!("the {what} {error}"));
     let room = RoomName::new(&arguments.room).map_err(|error| wrong("room name", error))?;
+    if matches!(tokens, TokenSource::Minted) && Pattern::new(room.as_str()).is_ok_and(|name| name.is_many()) {
+        let why = "in a token this room's name would stand for other rooms too: give one with --token-file";
+        return Err(UsageError::new(why).into());
+    }
     UserId::new(&arguments.user).map_err(|error| wrong("user", error))?;
     let subject = Subject { room, user: arguments.user.clone(), start: arguments.since.0 };
     client::block_on(async {
