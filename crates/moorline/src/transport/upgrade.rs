@@ -105,7 +105,8 @@ impl Node {
                 Ok(upgraded) => {
                     let (reader, writer, early) = split(upgraded);
                     // Its own allocation, freed as a whole: inside of the task's it would leave a hole for each connection.
-                    Box::pin(node.open(Incoming { reader, writer, early, opening, admission }, endpoint)).await;
+                    Box::pin(node.open(Incoming { reader, writer, early, opening, admission }, endpoint))
+                        .await;
                 }
                 Err(error) => tracing::debug!(%error, "the client went away during the handshake"),
             }
