@@ -602,7 +602,7 @@ fn shown(frame: wire::Frame) -> String {
 }
 
 /// Whom a token of the transcripts speaks for: `ann`, or `ann;join=a,b*;publish=c;session=s;for=60s;id=t1`. `for` is how
-/// long it is valid.
+/// long it is valid, `ahead` how far in the future it says that it was issued.
 fn identity(token: &Token, now: Now) -> Result<Identity, Rejection> {
     let mut parts = token.expose().split(';');
     let user = parts.next().and_then(|user| UserId::new(user).ok());
@@ -620,6 +620,10 @@ fn identity(token: &Token, now: Now) -> Result<Identity, Rejection> {
             "publish" => identity.grants.publish = names(),
             "session" => identity.grants.session = names(),
             "id" => identity.token = TokenId::new(value).ok(),
+            "ahead" => {
+                let ahead = u64::try_from(duration(value).as_millis()).unwrap();
+                identity.issued_at = Some(Timestamp(now.timestamp.0 + ahead));
+            }
             "for" => {
                 let until = now.timestamp.0 + u64::try_from(duration(value).as_millis()).unwrap();
                 identity.expires_at = Some(Timestamp(until));

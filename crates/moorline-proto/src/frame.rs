@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::error::Rejection;
-use crate::id::{PublishId, RoomName, SessionId, UserId};
+use crate::id::{Owner, PublishId, RoomName, SessionId, UserId};
 use crate::identity::Token;
 use crate::message::Message;
 use crate::position::{Epoch, Offset, Position};
@@ -154,6 +154,15 @@ pub enum Target {
 impl Target {
     /// How many sessions one publish may name: each is a publish of its own.
     pub const MAX_SESSIONS: usize = 100;
+
+    /// The rooms that it means, in order.
+    pub fn room_names(&self) -> impl Iterator<Item = RoomName> + '_ {
+        let (room, sessions): (Option<&RoomName>, &[SessionId]) = match self {
+            Self::Room(room) => (Some(room), &[]),
+            Self::Sessions(ids) => (None, ids),
+        };
+        room.cloned().into_iter().chain(sessions.iter().map(|id| RoomName::own(&Owner::Session(id.clone()))))
+    }
 
     /// How many rooms it means: so many publishes it is.
     #[must_use]

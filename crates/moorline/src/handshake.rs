@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use moorline_proto::close::CloseCode;
-use moorline_proto::error::{ErrorCode, Rejection};
+use moorline_proto::error::Rejection;
 use moorline_proto::frame::{ClientFrame, Hello, Inbound, Ref, ServerFrame};
 use moorline_proto::id::{RoomName, SessionId};
 use moorline_proto::identity::{Identity, Token};
@@ -194,23 +194,11 @@ impl Node {
 
     /// Whom a connection speaks for.
     async fn identify(&self, token: Option<Token>, known: Option<Identity>) -> Result<Identity, Refusal> {
-        let policy =
-            |code, why: &str| Refusal::of(Rejection::new(code, why), CloseCode::Policy, "not authenticated");
         match (token, known) {
-            (Some(token), _) => self.authenticate(&token).await.map_err(|error| match error {
-                AuthenticateError::Refused(_) => {
-                    Refusal::of(error.rejection(), CloseCode::Policy, "not authenticated")
-                }
-                AuthenticateError::Unavailable { .. } => {
-                    Refusal::of(error.rejection(), CloseCode::TryLater, "tokens cannot be checked")
-                }
-                AuthenticateError::NoAuthenticator => {
-                    Refusal::of(error.rejection(), CloseCode::Policy, "not authenticated")
-                }
-            }),
+            (Some(token), _) => self.authenticate(&token).await.map_err(|error| not_authenticated(&error)),
             (None, Some(identity)) => Ok(identity),
             (None, None) if self.hooks().authenticator.is_some() => {
-                Err(policy(ErrorCode::NotAuthenticated, "a token is needed"))
+                Err(not_authenticated(&AuthenticateError::Refused("a token is needed".to_owned())))
             }
             (None, None) => Ok(Identity::anonymous()),
         }
@@ -233,6 +221,15 @@ impl Node {
         telemetry::handshake("refused");
         telemetry::closed(Some(refusal.code.number()));
     }
+}
+
+/// It is not known whom a connection speaks for; whoever cannot be checked now comes back.
+fn not_authenticated(error: &AuthenticateError) -> Refusal {
+    let (code, reason) = match error {
+        AuthenticateError::Unavailable { .. } => (CloseCode::TryLater, "tokens cannot be checked"),
+        _ => (CloseCode::Policy, "not authenticated"),
+    };
+    Refusal::of(error.rejection(), code, reason)
 }
 
 /// The application does not let a connection into its URL's room, or cannot say.

@@ -6,7 +6,7 @@ use futures_util::future::{BoxFuture, join_all};
 use moorline_broker::{BrokerError, Keep, Publication, PublishKey, Published};
 use moorline_proto::error::Rejection;
 use moorline_proto::frame::{Answer, Publish, PublishAnswer, PublishOutcome, Target};
-use moorline_proto::id::{Owner, RoomName};
+use moorline_proto::id::RoomName;
 use moorline_proto::record::Except;
 use moorline_proto::shard::Audience;
 
@@ -48,14 +48,10 @@ impl Node {
 
     /// Gives a publish to the broker: its place among others is settled by this call.
     pub(crate) fn begin_publish(&self, publish: &Publish, sender: &Arc<str>) -> Publishing {
-        let (rooms, several) = match &publish.to {
-            Target::Room(room) => (vec![room.clone()], false),
-            Target::Sessions(ids) => {
-                (ids.iter().map(|id| RoomName::own(&Owner::Session(id.clone()))).collect(), true)
-            }
-        };
-        let rooms = rooms
-            .into_iter()
+        let several = matches!(publish.to, Target::Sessions(_));
+        let rooms = publish
+            .to
+            .room_names()
             .map(|room| {
                 let keep = if publish.ephemeral {
                     Keep::Ephemeral

@@ -8,7 +8,7 @@ use crate::close::CloseCode;
 use crate::error::{ErrorCode, Rejection};
 use crate::frame::{Answer, LeftReason, ServerFrame, Target};
 use crate::grants::{Grants, Names};
-use crate::id::{Owner, RoomName};
+use crate::id::RoomName;
 use crate::identity::{Identity, Token, TokenId};
 use crate::time::{Instant, Now, Timestamp};
 
@@ -100,8 +100,9 @@ impl Shard {
                 return refuse("the token has expired");
             }
             // A revocation is kept so long: a token that outlives it would come back to life. One that does not say when it was
-            // issued is taken for one of now.
-            let issued_at = identity.issued_at.map_or(now.saturating_add(millis(config.leeway)), |at| at.0);
+            // issued, or names a later time, is taken for one of now.
+            let now = now.saturating_add(millis(config.leeway));
+            let issued_at = identity.issued_at.map_or(now, |at| at.0.min(now));
             if expires_at.0 > issued_at.saturating_add(millis(config.lifetime_max)) {
                 return refuse("the token would be valid for too long");
             }
@@ -136,16 +137,8 @@ impl Shard {
         let session = self.session(key);
         let access = session.connected.as_ref().and_then(|connected| connected.access.as_ref());
         let Some(access) = access.filter(|access| access.grants.publish != Names::All) else { return Ok(()) };
-        let may = |room: &RoomName| match access.grants.may_publish(room, session.user()) {
-            true => Ok(()),
-            false => Err(may_not("publish to", room)),
-        };
-        match to {
-            Target::Room(room) => may(room),
-            Target::Sessions(ids) => {
-                ids.iter().try_for_each(|id| may(&RoomName::own(&Owner::Session(id.clone()))))
-            }
-        }
+        let refused = to.room_names().find(|room| !access.grants.may_publish(room, session.user()));
+        refused.map_or(Ok(()), |room| Err(may_not("publish to", &room)))
     }
 
     /// A fresh token for an open connection.

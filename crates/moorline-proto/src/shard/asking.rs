@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::{Output, Peer, SessionKey, Shard, Ticket, Turn};
 use crate::error::Rejection;
-use crate::frame::{Publish, Target};
-use crate::id::{Owner, RoomName};
+use crate::frame::Publish;
 
 /// The publishes of one connection; no longer than its frames in flight. One word where nobody is asked.
 pub(super) type Asking = Option<Box<VecDeque<Asked>>>;
@@ -37,12 +36,7 @@ impl Shard {
         else {
             return;
         };
-        let rooms = match &asked.publish.to {
-            Target::Room(room) => vec![room.clone()],
-            Target::Sessions(ids) => {
-                ids.iter().map(|id| RoomName::own(&Owner::Session(id.clone()))).collect()
-            }
-        };
+        let rooms = asked.publish.to.room_names().collect();
         let (peer, id, user) = (asked.ticket.peer, session.id().clone(), session.user().cloned());
         self.outputs.push_back(Output::Authorize { peer, session: id, user, rooms });
     }
