@@ -10,8 +10,10 @@ import time
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 
-def tcp(server, rcvbuf=None):
+def tcp(server, rcvbuf=None, source=None):
     peer = socket.socket()
+    if source:
+        peer.bind((source, 0))
     if rcvbuf:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
     peer.settimeout(5)

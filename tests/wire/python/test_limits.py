@@ -390,8 +390,9 @@ def test_r23_silent_sockets_of_one_address(serve, connect, settings, preexec, mo
     server = serve({"http.head_timeout_ms": 600000, **settings}, preexec_fn=preexec)
     silent = []
     try:
+        # From an address of their own: the one that asked whether the server is there may not be quite gone.
         for _ in range(DESCRIPTORS + 30):
-            silent.append(tcp(server))
+            silent.append(tcp(server, source="127.0.0.3"))
         eventually(lambda: ends(silent) == len(silent) - most, what="all but the limit to be closed")
         assert refused(server) >= len(silent) - most
         assert server.http("GET", "/livez", timeout=1, source="127.0.0.2").status == 200
@@ -417,7 +418,9 @@ def test_r23_silent_sockets_of_a_trusted_proxy(serve):
     silent = [tcp(server) for _ in range(30)]
     assert alive(server) and ends(silent) == 0
     silent += [tcp(server) for _ in range(30)]
-    eventually(lambda: ends(silent) == 20, what="all but the limit to be closed")
+    # Who asked just now had a place too, for a moment: one more takes it.
+    eventually(lambda: len(silent) - ends(silent) == 40 or silent.append(tcp(server)), what="as many as the limit")
+    assert ends(silent) >= 20
     for one in silent:
         one.close()
     eventually(lambda: alive(server))
