@@ -16,7 +16,7 @@ use moorline_proto::id::{PublishId, RoomName};
 use moorline_proto::message::Message;
 use moorline_proto::position::{Epoch, Offset, Position};
 use moorline_proto::record::Record;
-use moorline_proto::resume::RoomState;
+use moorline_proto::resume::{Formers, RoomState};
 use moorline_proto::time::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
@@ -208,7 +208,7 @@ impl Model {
         let fresh = Entry::default();
         let entry = self.rooms.get(&room).unwrap_or(&fresh);
         let [head, cut, cleared] = [entry.head, entry.cut, entry.cleared].map(Offset);
-        RoomState { epoch: EPOCH, head, cut, cleared, former: None }
+        RoomState { epoch: EPOCH, head, cut, cleared, former: Formers::default() }
     }
 
     fn read(&self, room: usize, after: u64, limit: ReadLimit) -> Vec<Record> {

@@ -15,8 +15,39 @@ pub struct RoomState {
     pub cut: Offset,
     /// How much of `cut` the application cleared.
     pub cleared: Offset,
-    /// The history before this one and the last of its records that were kept, where the log remembers that.
-    pub former: Option<Position>,
+    /// The histories before this one that the log remembers.
+    pub former: Formers,
+}
+
+/// The histories before a log's present one, each with the last of its records that the room kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Formers([Option<Position>; Self::MAX]);
+
+impl Formers {
+    /// How many a log remembers: each unclean end begins a new history, and who comes back from before more of them is told
+    /// that its position means nothing any more.
+    pub const MAX: usize = 8;
+
+    /// Remembers one; beyond the bound the others stay.
+    pub fn remember(&mut self, last: Position) {
+        if let Some(free) = self.0.iter_mut().find(|slot| slot.is_none()) {
+            *free = Some(last);
+        }
+    }
+
+    /// The last record of that history that the room kept.
+    #[must_use]
+    pub fn last(&self, epoch: Epoch) -> Option<Offset> {
+        self.0.iter().flatten().find(|last| last.epoch == epoch).map(|last| last.offset)
+    }
+}
+
+impl FromIterator<Position> for Formers {
+    fn from_iter<T: IntoIterator<Item = Position>>(positions: T) -> Self {
+        let mut formers = Self::default();
+        positions.into_iter().for_each(|last| formers.remember(last));
+        formers
+    }
 }
 
 impl RoomState {
@@ -119,8 +150,8 @@ pub struct Survey {
 /// Decides how a reader that stands at `asked` goes on in a room in this state.
 #[must_use]
 pub fn resume(asked: Position, state: &RoomState) -> Resume {
-    let known = asked.epoch == state.epoch
-        || state.former.is_some_and(|former| former.epoch == asked.epoch && asked.offset <= former.offset);
+    let known =
+        asked.epoch == state.epoch || state.former.last(asked.epoch).is_some_and(|last| asked.offset <= last);
     if !known {
         return Resume::Reset { reason: ResetReason::Epoch, from: None, to: state.cut };
     }
@@ -145,7 +176,10 @@ mod tests {
             head: Offset(20),
             cut: Offset(10),
             cleared: Offset(0),
-            former: Some(Position { epoch: Epoch(1), offset: Offset(15) }),
+            former: [(1, 15), (7, 12)]
+                .map(|(epoch, last)| Position { epoch: Epoch(epoch), offset: Offset(last) })
+                .into_iter()
+                .collect(),
         };
         let reset =
             |reason, from: Option<u64>| Resume::Reset { reason, from: from.map(Offset), to: Offset(10) };
@@ -158,6 +192,8 @@ mod tests {
             (1, 9, reset(ResetReason::Retention, Some(9))),
             (1, 16, reset(ResetReason::Epoch, None)),
             (3, 12, reset(ResetReason::Epoch, None)),
+            (7, 12, Resume::Continue(Offset(12))),
+            (7, 13, reset(ResetReason::Epoch, None)),
         ] {
             let asked = Position { epoch: Epoch(epoch), offset: Offset(offset) };
             assert_eq!(resume(asked, &state), expected, "{asked:?}");

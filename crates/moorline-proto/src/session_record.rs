@@ -38,6 +38,8 @@ pub struct SessionRecord {
     pub disconnected_at: Option<Timestamp>,
     /// How many times it was resumed.
     pub reconnections: u32,
+    /// Whether it is in its own rooms; a single-room endpoint's sessions are not.
+    pub own_rooms: bool,
     /// Its rooms.
     pub rooms: Vec<Mark>,
 }

@@ -329,7 +329,7 @@ fn positions_are_judged_by_the_resume_rule() {
             head: Offset(*head),
             cut: Offset(*cut),
             cleared: Offset(*cleared),
-            former: former.as_ref().map(position_of),
+            former: former.as_ref().map(position_of).into_iter().collect(),
         };
         let since = match &case.since {
             Value::Null => Since::Now,

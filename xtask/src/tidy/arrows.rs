@@ -8,12 +8,15 @@ use super::Finding;
 use super::tree::{Tree, numbered};
 
 /// Every crate of the workspace and those of the workspace that it may depend on, in tests too. A new crate gets a row.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("moorline-proto", &[]),
     ("moorline-ws", &[]),
     ("moorline-broker", &["moorline-proto"]),
     ("moorline", &["moorline-proto", "moorline-ws", "moorline-broker"]),
-    ("moorline-server", &["moorline", "moorline-broker", "moorline-proto", "moorline-ws"]),
+    ("moorline-disk", &["moorline-proto", "moorline-broker"]),
+    ("moorline-server", &["moorline", "moorline-broker", "moorline-disk", "moorline-proto", "moorline-ws"]),
+    ("moorline-sim", &["moorline-proto", "moorline-broker", "moorline-disk"]),
+    ("moorline-chaos", &["moorline-proto", "moorline-ws"]),
     ("moorline-bench", &[]),
     ("xtask", &[]),
 ];

@@ -39,6 +39,7 @@ fn record(id: &str, reconnections: u32) -> Arc<SessionRecord> {
         connected_at: Timestamp(1_700_000_000_001),
         disconnected_at: Some(Timestamp(1_700_000_000_002)),
         reconnections,
+        own_rooms: true,
         rooms: vec![
             Mark { room: room("a"), acked, begin: Offset(1), is_added: true },
             Mark { room: room("@user/u"), acked: Position::default(), begin: Offset::START, is_added: false },

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use moorline_proto::position::{Epoch, Offset};
 use moorline_proto::record::Record;
-use moorline_proto::resume::RoomState;
+use moorline_proto::resume::{Formers, RoomState};
 use moorline_proto::time::Timestamp;
 
 use super::age::is_over;
@@ -54,7 +54,7 @@ impl Room {
     /// silently too; nobody who is owed a record has one, because sessions hold their rooms: who comes back with it
     /// belongs to a session that was forgotten, and is answered by the reset `expired`.
     pub(super) fn state(&self, epoch: Epoch) -> RoomState {
-        RoomState { epoch, head: self.head, cut: self.cut, cleared: self.cleared, former: None }
+        RoomState { epoch, head: self.head, cut: self.cut, cleared: self.cleared, former: Formers::default() }
     }
 
     pub(super) const fn head(&self) -> Offset {

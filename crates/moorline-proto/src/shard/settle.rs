@@ -127,6 +127,7 @@ fn new_record(claim: &Claim, id: SessionId, now: Now) -> SessionRecord {
         connected_at: now.timestamp,
         disconnected_at: None,
         reconnections: 0,
+        own_rooms: claim.own_rooms,
         rooms: Vec::new(),
     }
 }
