@@ -213,8 +213,11 @@ impl Stage {
         let clock = Arc::new(AtomicU64::new(BEGIN));
         let hand = Arc::clone(&clock);
         let log = MemoryLog::new(Epoch(0x0123_4567_89ab_cdef), rules);
-        let broker =
-            LocalBroker::new(log, move || Timestamp(hand.load(Ordering::Relaxed)), Durability::Memory);
+        let broker = LocalBroker::new(
+            log,
+            move || Now::at(Timestamp(hand.load(Ordering::Relaxed))),
+            Durability::Memory,
+        );
         let users = Users::new(UserLimits::default());
         let revocations = Revocations::new(Duration::from_secs(24 * 3600));
         let page = ReadLimit { records: 256, bytes: config.pending_max_bytes / 2 };

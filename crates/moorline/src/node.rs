@@ -120,8 +120,9 @@ impl Node {
     /// Names the setting that cannot be, or what is missing.
     pub fn in_memory_with(config: Config, hooks: Hooks) -> Result<Self, StartError> {
         tokio::runtime::Handle::try_current()?;
+        let clock = Clock::start();
         let log = MemoryLog::new(Epoch(random_epoch()?), config.retention.clone());
-        let broker = Arc::new(LocalBroker::new(log, timestamp, Durability::Memory));
+        let broker = Arc::new(LocalBroker::new(log, move || clock.now(), Durability::Memory));
         let node = Self::start(config, Arc::clone(&broker) as _, Arc::new(MemorySessions::new()), hooks)?;
         let stopped = node.0.stopped.clone();
         node.spawn(pump::expire(broker, EXPIRE_EVERY, stopped));

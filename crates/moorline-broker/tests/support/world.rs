@@ -73,8 +73,11 @@ impl World {
         let clock = Arc::new(AtomicU64::new(moment(0).timestamp.0));
         let hand = Arc::clone(&clock);
         let log = MemoryLog::new(EPOCH, rules(&mut random));
-        let broker =
-            LocalBroker::new(log, move || Timestamp(hand.load(Ordering::Relaxed)), Durability::Memory);
+        let broker = LocalBroker::new(
+            log,
+            move || Now::at(Timestamp(hand.load(Ordering::Relaxed))),
+            Durability::Memory,
+        );
         let announcements = broker.announcements();
         let backend = Rc::new(Backend {
             broker,
