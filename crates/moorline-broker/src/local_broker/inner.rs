@@ -114,6 +114,9 @@ impl Inner {
     /// Removes a room's records; the answer waits for the commit.
     pub(super) fn stage_clear(&mut self, room: &RoomName) -> Result<Answer, BrokerError> {
         self.stage.admit()?;
+        if self.log.state(room).head == Offset::START {
+            return Ok(Answer::Now(Published::Ephemeral));
+        }
         self.log.clear(room);
         let (sender, receiver) = oneshot::channel();
         self.stage.push(Staged::Change { waiting: Some((sender, Published::Ephemeral)), record: None });
