@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run for development: in memory, on this machine alone, believing who clients say they are.
+    /// Run for development: on this machine alone, in memory unless told otherwise, believing who clients say they are.
     Dev(dev::Dev),
     /// Run for anyone: clients bring tokens, backends bring API keys.
     Serve(serve::Serve),

@@ -93,7 +93,7 @@ pub(crate) fn run(arguments: &Doctor) -> anyhow::Result<()> {
 
 /// Whether `serve` would take the settings and what is in the files that they name.
 fn serves(file: &Path) -> Check {
-    let sources = Sources { mode: Mode::Serving, file: Some(file.to_owned()), listen: None };
+    let sources = Sources::new(Mode::Serving, Some(file.to_owned()));
     let loaded = sources.load().and_then(|loaded| Files::load(&loaded.settings, Mode::Serving));
     match loaded {
         Ok(_) => Check::ok("serving", "the settings and the keys that they name can be served with"),
