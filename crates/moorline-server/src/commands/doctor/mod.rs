@@ -3,6 +3,7 @@
 mod clock;
 mod files;
 mod network;
+mod store;
 mod system;
 
 use std::path::{Path, PathBuf};
@@ -106,6 +107,7 @@ fn serves(file: &Path) -> Check {
 fn of_settings(settings: &Settings) -> Vec<Check> {
     let mut checks = vec![network::listen(settings.listen), files::certificate(settings)];
     checks.extend(files::secrets(settings));
+    checks.extend(store::checks(settings));
     let fetched = settings.auth.jwks.iter().filter_map(|jwks| match &jwks.from {
         JwksPlace::Url(url) => Some(url.as_str()),
         JwksPlace::File(_) => None,
