@@ -2,12 +2,14 @@
 
 use std::io::ErrorKind;
 
-use anyhow::Context as _;
 use moorline_disk::{OpenError, Options, Store};
 
 use crate::app::Mode;
 use crate::causes::causes;
 use crate::settings::{Loaded, SettingsError, StoreSettings};
+
+/// The file in its directory that a store is.
+pub(crate) const FILE: &str = "moorline.redb";
 
 /// Opens the store that the settings name; none where everything is kept in memory. Blocks while it reads.
 ///
@@ -45,19 +47,19 @@ pub(crate) fn open(loaded: &Loaded, mode: Mode) -> anyhow::Result<Option<Store>>
 /// # Errors
 /// It could not write: the next start is an unclean one.
 pub(crate) fn close(store: Store) -> anyhow::Result<()> {
-    let closed = store.close();
-    match &closed {
-        Ok(()) => tracing::info!("the store is closed"),
-        Err(error) => tracing::error!(%error, "the store was not closed: the next start is an unclean one"),
+    if let Err(error) = store.close() {
+        let why = causes(&error);
+        tracing::error!(why, "the store was not closed cleanly: the next start is an unclean one");
+        return Err(anyhow::Error::msg(why));
     }
-    closed.context("the store was not closed")
+    tracing::info!("the store is closed");
+    Ok(())
 }
 
 /// Whether another place, or other rights to it, are what mends it.
 pub(crate) fn is_misplaced(error: &OpenError) -> bool {
     match error {
         OpenError::InUse(_) | OpenError::Newer { .. } | OpenError::NotOurs { .. } => true,
-        OpenError::Damaged { .. } => false,
         OpenError::Io { source, .. } => matches!(
             source.kind(),
             ErrorKind::PermissionDenied
@@ -66,6 +68,7 @@ pub(crate) fn is_misplaced(error: &OpenError) -> bool {
                 | ErrorKind::AlreadyExists
                 | ErrorKind::IsADirectory
         ),
+        _ => false,
     }
 }
 
@@ -78,7 +81,6 @@ pub(crate) fn told(error: &OpenError) -> String {
 fn mend(error: &OpenError) -> &'static str {
     match error {
         OpenError::InUse(_) => "; stop that first, or name another directory",
-        OpenError::Newer { .. } => "",
         OpenError::NotOurs { .. } => "; name another directory, or move that away",
         OpenError::Damaged { .. } => "; restore a copy, or move it away to begin with an empty store",
         OpenError::Io { source, .. } => match source.kind() {
@@ -90,6 +92,7 @@ fn mend(error: &OpenError) -> &'static str {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "; make room on that disk",
             _ => "; see whether the disk and its file system are well",
         },
+        _ => "",
     }
 }
 

@@ -66,7 +66,7 @@ pub(crate) async fn ready(
     if !pulse.0.answer(app.node().is_responsive(ANSWER_WITHIN)).await {
         reasons.push(format!("a shard did not answer within {} ms", ANSWER_WITHIN.as_millis()));
     }
-    reasons.extend(app.store_trouble().map(|why| format!("the store cannot write: {why}")));
+    reasons.extend(app.store_trouble());
     if reasons.is_empty() {
         (StatusCode::OK, Json(Health::of("ok")))
     } else {
@@ -92,7 +92,7 @@ mod tests {
         for (trouble, status, reasons) in [
             (None, StatusCode::OK, vec![]),
             (
-                Some("No space left on device"),
+                Some("the store cannot write: No space left on device"),
                 StatusCode::SERVICE_UNAVAILABLE,
                 vec!["the store cannot write: No space left on device"],
             ),

@@ -4,10 +4,8 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use super::Check;
+use crate::assemble::store::FILE;
 use crate::settings::Settings;
-
-/// The file that the store keeps everything in.
-const FILE: &str = "moorline.redb";
 
 pub(super) fn checks(settings: &Settings) -> Vec<Check> {
     let Some(directory) = &settings.store.directory else {

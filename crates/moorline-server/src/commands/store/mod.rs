@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use moorline_disk::{OpenError, Stats};
 use serde_json::{Value, json};
 
-use crate::assemble::store::{is_misplaced, told};
+use crate::assemble::store::{FILE, is_misplaced, told};
 use crate::exit::UsageError;
 use crate::output::{Format, Out, OutputArgs};
 use crate::settings::{self, SettingsError};
@@ -53,7 +53,7 @@ struct Place {
 }
 
 impl Place {
-    /// A directory that is there: none is made.
+    /// A directory with a store in it: none is made.
     fn directory(&self) -> anyhow::Result<PathBuf> {
         let directory = match &self.data {
             Some(directory) => directory.clone(),
@@ -63,9 +63,9 @@ impl Place {
                 )
             })?,
         };
-        match directory.metadata() {
+        match directory.join(FILE).metadata() {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(no_store(&directory).into()),
-            // What else may be wrong with it, opening it tells.
+            // What else may be wrong there, opening it tells.
             _ => Ok(directory),
         }
     }
@@ -188,6 +188,7 @@ mod tests {
     fn the_directory_is_told_the_configurations_or_the_default() {
         let folder = Folder::new();
         std::fs::create_dir(folder.0.join("kept")).unwrap();
+        folder.file("kept/moorline.redb", "");
         let config = folder.file("moorline.toml", "[store]\ndirectory = \"kept\"").display().to_string();
         let kept = folder.0.join("kept");
         for line in [
@@ -199,8 +200,10 @@ mod tests {
             assert_eq!(parsed(&line).place.directory().unwrap(), kept, "{line}");
         }
         let nowhere = folder.0.join("nowhere");
-        let error = parsed(&format!("stats --data {}", nowhere.display())).place.directory().unwrap_err();
-        assert!(error.is::<UsageError>() && error.to_string().contains("no store in "), "{error}");
+        for without in [&folder.0, &nowhere] {
+            let error = parsed(&format!("stats --data {}", without.display())).place.directory().unwrap_err();
+            assert!(error.is::<UsageError>() && error.to_string().contains("no store in "), "{error}");
+        }
         assert!(!nowhere.exists());
         let memory = folder.file("memory.toml", "[store]\ndirectory = \"\"").display().to_string();
         let error = parsed(&format!("stats --config {memory}")).place.directory().unwrap_err();
