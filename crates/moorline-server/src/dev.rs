@@ -51,7 +51,25 @@ fn place(directory: Option<&Path>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::cli::{Arguments, Command};
+
+    #[test]
+    fn a_directory_is_named_or_not_and_never_by_nothing() {
+        let data = |words: &[&str]| {
+            let words = ["moorline", "dev"].iter().chain(words);
+            match Arguments::try_parse_from(words)?.command {
+                Command::Dev(dev) => Ok(dev.data),
+                other => panic!("{other:?}"),
+            }
+        };
+        let parse = |words: &[&str]| data(words).map_err(|error: clap::Error| error.exit_code());
+        assert_eq!(parse(&[]), Ok(None));
+        assert_eq!(parse(&["--data", "d"]), Ok(Some("d".to_owned())));
+        assert_eq!(parse(&["--data", ""]), Err(2));
+    }
 
     #[test]
     fn the_greeting_says_where_messages_are() {

@@ -64,7 +64,9 @@ impl Place {
             })?,
         };
         match directory.join(FILE).metadata() {
-            Err(error) if error.kind() == ErrorKind::NotFound => Err(no_store(&directory).into()),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                Err(no_store(&directory).into())
+            }
             // What else may be wrong there, opening it tells.
             _ => Ok(directory),
         }
@@ -200,7 +202,7 @@ mod tests {
             assert_eq!(parsed(&line).place.directory().unwrap(), kept, "{line}");
         }
         let nowhere = folder.0.join("nowhere");
-        for without in [&folder.0, &nowhere] {
+        for without in [&folder.0, &nowhere, &folder.0.join("moorline.toml")] {
             let error = parsed(&format!("stats --data {}", without.display())).place.directory().unwrap_err();
             assert!(error.is::<UsageError>() && error.to_string().contains("no store in "), "{error}");
         }
