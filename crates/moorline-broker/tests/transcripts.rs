@@ -40,7 +40,7 @@ use moorline_proto::token::ResumeToken;
 use moorline_proto::users::{UserLimits, Users};
 use serde_json::{Value, json};
 
-const TRANSCRIPTS: [&str; 19] = [
+const TRANSCRIPTS: [&str; 20] = [
     "ack.txt",
     "authorizer.txt",
     "errors.txt",
@@ -49,6 +49,7 @@ const TRANSCRIPTS: [&str; 19] = [
     "expiry.txt",
     "heartbeat.txt",
     "lagging.txt",
+    "overtaking.txt",
     "publish.txt",
     "reconnect.txt",
     "reset.txt",
@@ -115,10 +116,10 @@ fn a_transcript_that_is_wrong_fails_at_its_line() {
 }
 
 /// One connection, as its client sees it.
-#[derive(Default)]
 struct Socket {
     bytes: Vec<u8>,
-    is_full: bool,
+    /// How many bytes it takes from now on.
+    room: usize,
 }
 
 /// What the shard asks of its driver at once.
@@ -132,11 +133,10 @@ struct Sockets {
 impl Host for Sockets {
     fn write(&mut self, session: SessionKey, bytes: &[u8]) -> usize {
         let socket = self.sockets.get_mut(&self.bound[&session]).unwrap();
-        if socket.is_full {
-            return 0;
-        }
-        socket.bytes.extend(bytes);
-        bytes.len()
+        let count = bytes.len().min(socket.room);
+        socket.room -= if socket.room == usize::MAX { 0 } else { count };
+        socket.bytes.extend(&bytes[..count]);
+        count
     }
 
     fn bind(&mut self, connection: ConnectionId, session: SessionKey) {
@@ -290,7 +290,7 @@ impl Stage {
                 let connection = ConnectionId(self.connections);
                 let (is_silent, url) = (words[0] == "open", words[1..].join(" "));
                 let actor = Actor { connection, url, is_silent, peer: None, heard: VecDeque::new() };
-                self.sockets.sockets.insert(connection, Socket::default());
+                self.sockets.sockets.insert(connection, Socket { bytes: Vec::new(), room: usize::MAX });
                 self.actors.insert(who.to_owned(), actor);
                 if !is_silent {
                     self.establish(who, Hello::default(), None);
@@ -298,9 +298,10 @@ impl Stage {
             }
             ["drop"] => self.handle(Input::Lost(self.actors.get(who)?.peer?, None)),
             ["pong"] => self.handle(Input::Alive(self.actors.get(who)?.peer?)),
-            ["full"] => self.socket(who)?.is_full = true,
-            ["writable"] => {
-                self.socket(who)?.is_full = false;
+            ["full"] => self.socket(who)?.room = 0,
+            ["fits", bytes] => self.socket(who)?.room = bytes.parse().ok()?,
+            ["takes" | "writable", ..] => {
+                self.socket(who)?.room = words.get(1).map_or(Some(usize::MAX), |bytes| bytes.parse().ok())?;
                 self.handle(Input::Writable(self.actors.get(who)?.peer?));
             }
             ["dies" | "stops"] if who == "server" => self.go_down(words[0] == "stops"),

@@ -148,13 +148,7 @@ impl Shard {
             return;
         };
         self.outputs.push_back(Output::Established(peer));
-        for frame in &greeting.frames {
-            self.send_frame(turn, key, frame);
-        }
-        if self.resolve(peer).is_none() {
-            // It took none of this, and was given up.
-            return;
-        }
+        self.send_greeting(turn, key, &greeting.frames);
         let (id, user) = (self.session(key).id().clone(), self.session(key).user().cloned());
         self.outputs.push_back(Output::Event(Event::Connected {
             session: id,

@@ -10,7 +10,7 @@
 //! 4. waits until [`Shard::poll_timeout`], then [`Shard::handle_timeout`], or until something happens.
 //!
 //! What is to be written to a connection goes straight through [`Host::write`], which takes what the socket takes; what it
-//! does not take waits in the session's outbox until [`Input::Writable`].
+//! does not take waits in the session's outbox until [`Input::Writable`], where control frames overtake messages.
 //!
 //! # How delivery works
 //! A member is **live** while it has everything up to the shard's position in the room: it then needs no position of its
@@ -31,6 +31,7 @@ mod lookup;
 mod membership;
 mod restore;
 mod room;
+mod send;
 mod session;
 mod settle;
 mod timers;
@@ -94,8 +95,8 @@ pub struct ShardConfig {
     pub rooms_max: usize,
     /// Bytes of custom metadata. Default 4 KiB.
     pub metadata_max_bytes: usize,
-    /// Bytes that wait for a full socket before the connection is lagging. Default 128 KiB; control frames may
-    /// double it before the connection is closed with 1013.
+    /// Bytes of messages that wait for a full socket before the connection is lagging, and of everything else before it is
+    /// closed with 1013. Default 128 KiB.
     pub pending_max_bytes: usize,
     /// How long a full socket may take nothing at all. Default 30 s.
     pub stall_timeout: Duration,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::room::Standing;
+use super::send::Lane;
 use super::session::Membership;
 use super::{Event, Host, Output, Peer, RoomKey, SessionKey, Shard, Turn};
 use crate::close::CloseCode;
@@ -58,7 +59,7 @@ impl Shard {
             Action::Wait => {}
             Action::Ping => {
                 let ping = Arc::clone(&self.ping);
-                self.send(turn, key, &ping);
+                self.send(turn, key, Lane::Control, &ping);
                 self.tell_progress(turn, key);
             }
             Action::Dead => {
@@ -107,7 +108,7 @@ impl Shard {
         self.session_mut(key).seen(turn.now);
         let mut pong = Vec::new();
         (self.config.framing.pong)(&mut pong, payload);
-        self.send(turn, key, &pong);
+        self.send(turn, key, Lane::Control, &pong);
     }
 
     /// The socket takes bytes again.
@@ -115,8 +116,14 @@ impl Shard {
         let Some(key) = self.resolve(peer) else { return };
         let Some(connected) = &mut self.session_mut(key).connected else { return };
         let Some(outbox) = &mut connected.outbox else { return };
-        let written = turn.host.write(key, outbox.waiting());
-        outbox.took(written, turn.now.instant);
+        while !outbox.is_empty() {
+            let offered = outbox.next().len();
+            let written = turn.host.write(key, outbox.next());
+            outbox.took(written, turn.now.instant);
+            if written < offered {
+                break;
+            }
+        }
         if outbox.is_empty() {
             connected.outbox = None;
             self.advance(key);
@@ -198,7 +205,8 @@ impl Shard {
         self.go_absent(turn, key);
     }
 
-    /// Takes a session's connection from it, with a close frame where one is due.
+    /// Takes a session's connection from it, with a close frame where one is due: it overtakes the messages that wait, which
+    /// come again where the session goes on.
     pub(super) fn drop_connection(
         &mut self,
         turn: &mut Turn<'_>,
@@ -210,7 +218,7 @@ impl Shard {
         let Some(peer) = session.peer(key) else { return };
         let Some(connected) = session.connected.take() else { return };
         session.absent_until = end;
-        let mut rest = connected.outbox.map_or_else(Vec::new, |outbox| outbox.waiting().to_vec());
+        let mut rest = connected.outbox.map_or_else(Vec::new, |outbox| outbox.last_words());
         if let Some((code, reason)) = close {
             (self.config.framing.close)(&mut rest, code, reason);
         } else {
