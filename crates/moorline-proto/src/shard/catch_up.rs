@@ -7,6 +7,7 @@ use super::send::Taken;
 use super::session::Session;
 use super::{Join, Output, PageReader, Peer, RoomKey, SessionKey, Shard, Surveyor, Turn, number};
 use crate::batch::{Batch, EncodedBatch, Page};
+use crate::close::CloseCode;
 use crate::error::Rejection;
 use crate::frame::{Answer, Reply, ServerFrame};
 use crate::id::RoomName;
@@ -88,7 +89,7 @@ impl Shard {
         if let Some(lost) = lost {
             self.send_frame(turn, key, &lost);
         }
-        self.save(key, None);
+        self.save(key);
         self.advance(key);
     }
 
@@ -156,7 +157,7 @@ impl Shard {
         let page = match page {
             Ok(page) => page,
             Err(rejection) => {
-                let code = crate::close::CloseCode::Internal.number();
+                let code = CloseCode::of(&rejection).number();
                 return self.close(turn, key, code, &rejection.message);
             }
         };

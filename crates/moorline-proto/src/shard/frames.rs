@@ -226,7 +226,7 @@ impl Shard {
         self.exit(key, room);
         self.reply(turn, key, reference, Answer::Room { room: name.clone() });
         self.send_frame(turn, key, &ServerFrame::Left { room: name.clone(), reason: LeftReason::Left });
-        self.save(key, None);
+        self.save(key);
         Ok(())
     }
 

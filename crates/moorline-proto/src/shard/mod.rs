@@ -31,6 +31,7 @@ mod lookup;
 mod membership;
 mod restore;
 mod room;
+mod saving;
 mod send;
 mod session;
 mod settle;
@@ -43,7 +44,7 @@ use std::time::Duration;
 use slab::Slab;
 
 pub use self::access::ExpiryConfig;
-pub use self::contract::{Event, Input, Join, Output, PageReader, Refusal, Surveyor, Ticket};
+pub use self::contract::{Event, Input, Join, Output, PageReader, Refusal, SaveError, Surveyor, Ticket};
 pub use self::establish::Claim;
 use self::establish::Pending;
 use self::fan_out::FanOut;
@@ -100,6 +101,9 @@ pub struct ShardConfig {
     pub pending_max_bytes: usize,
     /// How long a full socket may take nothing at all. Default 30 s.
     pub stall_timeout: Duration,
+    /// How long a connection waits until its session is kept. Default 10 s, as long as a client has for its `hello`; then
+    /// 1013.
+    pub save_timeout: Duration,
     /// Frames of one connection that wait for their answers (publishes, presence). Default 1,024.
     pub in_flight_max: u32,
     /// Named rooms with members here. Default 1,000,000: each costs memory, and strangers choose their names.
@@ -211,7 +215,9 @@ impl Shard {
             Input::Loaded(connection, record) => self.loaded(connection, record),
             Input::Claimed(connection, fence) => self.claimed(connection, fence),
             Input::Surveyed(surveyor, surveys) => self.surveyed(turn, surveyor, surveys),
-            Input::Saved(peer, result) => self.saved(turn, peer, result),
+            Input::Saved { session, fence, waiting, result } => {
+                self.saved(turn, (&session, fence), waiting, result);
+            }
             Input::Frame(peer, inbound) => self.frame(turn, peer, inbound),
             Input::Alive(peer) => self.alive(turn.now, peer),
             Input::TransportPing(peer, payload) => self.transport_ping(turn, peer, &payload),

@@ -5,17 +5,12 @@ use std::time::Duration;
 
 use super::room::Standing;
 use super::send::Lane;
-use super::session::Membership;
+use super::session::Connected;
 use super::{Event, Host, Output, Peer, RoomKey, SessionKey, Shard, Turn};
 use crate::close::CloseCode;
 use crate::frame::ServerFrame;
 use crate::heartbeat::Action;
-use crate::position::Epoch;
-use crate::session_record::Mark;
 use crate::time::{Instant, Now};
-
-/// Within what time acknowledgements are kept: a crash may forget the last second's.
-const FLUSH_WITHIN: Duration = Duration::from_millis(900);
 
 impl Shard {
     /// Does what is due.
@@ -36,11 +31,14 @@ impl Shard {
 
     fn timeout(&mut self, turn: &mut Turn<'_>, key: SessionKey) {
         if self.session(key).flush_at.is_some_and(|at| at <= turn.now.instant) {
-            self.save(key, None);
+            self.save(key);
         }
         if self.session(key).connected.is_none() {
             let end = self.session(key).absent_until;
             return if turn.now.instant >= end { self.end(turn, key) } else { self.reschedule(key) };
+        }
+        if let Some(until) = self.greeted_until(key) {
+            return if turn.now.instant >= until { self.not_kept(turn, key) } else { self.reschedule(key) };
         }
         if self.expire_access(turn, key) {
             return;
@@ -147,43 +145,15 @@ impl Shard {
         let session = self.session(key);
         let next = match &session.connected {
             None => session.absent_until,
+            Some(Connected { greeting: Some(greeting), .. }) => greeting.until,
             Some(connected) => connected.heartbeat.next(&self.config.heartbeat),
         };
-        let expiry = session.connected.as_ref().and_then(|c| c.access.as_ref()?.next());
+        let expiry = session.connected.as_ref().filter(|c| c.greeting.is_none());
+        let expiry = expiry.and_then(|connected| connected.access.as_ref()?.next());
         let next = [Some(next), self.stalls_at(key), session.flush_at, expiry].into_iter().flatten().min();
         if let Some(next) = next {
             self.wheel.schedule(key.0, next);
         }
-    }
-
-    pub(super) fn flush_soon(&mut self, now: Now, key: SessionKey) {
-        let session = self.session_mut(key);
-        if session.flush_at.is_none() {
-            session.flush_at = Some(now.instant + FLUSH_WITHIN);
-            self.reschedule(key);
-        }
-    }
-
-    /// Has a session's record kept.
-    pub(super) fn save(&mut self, key: SessionKey, waiting: Option<Peer>) {
-        let marks = self.marks(key);
-        let session = self.session_mut(key);
-        session.flush_at = None;
-        Arc::make_mut(&mut session.record).rooms = marks;
-        let (record, fence) = (Arc::clone(&session.record), session.fence);
-        self.outputs.push_back(Output::Save { record, fence, waiting });
-    }
-
-    /// How far a session has acknowledged each of its rooms.
-    pub(super) fn marks(&self, key: SessionKey) -> Vec<Mark> {
-        let memberships = self.session(key).memberships.iter();
-        // One whose survey is still out stands nowhere yet.
-        let known = memberships.filter(|m| m.epoch != Epoch::UNKNOWN);
-        let mark = |m: &Membership| {
-            let room = self.room(m.room).name.clone();
-            Mark { room, acked: m.acked(), begin: m.begin, is_added: m.is_added }
-        };
-        known.map(mark).collect()
     }
 
     /// The session that a peer speaks for, if the connection is still the session's.
