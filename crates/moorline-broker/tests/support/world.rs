@@ -346,6 +346,9 @@ impl World {
             Ok(ClientFrame::Join { room, since }) if *since != Since::Now => {
                 self.peers[client].reread.insert(room.clone());
             }
+            Ok(ClientFrame::Reconnect { room: Some(room), .. }) => {
+                self.peers[client].reread.insert(room.clone());
+            }
             Ok(ClientFrame::Leave { room }) => {
                 self.peers[client].reread.insert(room.clone());
                 self.peers[client].app.unsure.insert(room.clone(), peer.connection);

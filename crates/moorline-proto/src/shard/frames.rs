@@ -330,6 +330,7 @@ impl Shard {
         let name = self.room(room).name.clone();
         self.demote(key, room, stands);
         self.place(key, room, position);
+        self.read_again(turn.now, key, room, position.offset);
         if let Some(reference) = reference {
             // What waits from before must not come behind it: it would be taken for the replay.
             let reply = Reply { reference, outcome: Ok(Answer::At { room: name, position }) };
@@ -337,6 +338,17 @@ impl Shard {
         }
         self.advance(key);
         Ok(())
+    }
+
+    /// Who asks for a replay has not processed what it brings, as with a join that reads again: if the connection ends before
+    /// that was acknowledged anew, the session goes on from there, and no later. It never begins before the membership did
+    /// in an own room, and in another one not before what the log keeps.
+    fn read_again(&mut self, now: Now, key: SessionKey, room: RoomKey, offset: Offset) {
+        let Some(membership) = self.session_mut(key).membership_mut(room) else { return };
+        if offset < membership.acked {
+            membership.acked = offset;
+            self.flush_soon(now, key);
+        }
     }
 
     /// The room that a frame means, of which the session must be a member; without a name the URL's.
