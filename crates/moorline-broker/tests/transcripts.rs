@@ -31,15 +31,16 @@ use moorline_proto::id::{Owner, RoomName, SessionId, UserId};
 use moorline_proto::identity::{Identity, Token, TokenId};
 use moorline_proto::position::{Epoch, Offset};
 use moorline_proto::revocations::Revocations;
+use moorline_proto::session_record::SessionRecord;
 use moorline_proto::shard::{
-    Claim, ConnectionId, ExpiryConfig, Host, Input, Output, Peer, SessionKey, Shard, ShardConfig,
+    Claim, ConnectionId, ExpiryConfig, Host, Input, Output, Peer, SaveError, SessionKey, Shard, ShardConfig,
 };
 use moorline_proto::time::{Instant, Now, Timestamp};
 use moorline_proto::token::ResumeToken;
 use moorline_proto::users::{UserLimits, Users};
 use serde_json::{Value, json};
 
-const TRANSCRIPTS: [&str; 17] = [
+const TRANSCRIPTS: [&str; 21] = [
     "ack.txt",
     "authorizer.txt",
     "errors.txt",
@@ -48,12 +49,16 @@ const TRANSCRIPTS: [&str; 17] = [
     "expiry.txt",
     "heartbeat.txt",
     "lagging.txt",
+    "overtaking.txt",
     "publish.txt",
     "reconnect.txt",
     "reset.txt",
+    "restart.txt",
     "resume.txt",
     "revocation.txt",
     "rooms.txt",
+    "saves.txt",
+    "stored.txt",
     "takeover.txt",
     "targets.txt",
     "tokens.txt",
@@ -112,10 +117,10 @@ fn a_transcript_that_is_wrong_fails_at_its_line() {
 }
 
 /// One connection, as its client sees it.
-#[derive(Default)]
 struct Socket {
     bytes: Vec<u8>,
-    is_full: bool,
+    /// How many bytes it takes from now on.
+    room: usize,
 }
 
 /// What the shard asks of its driver at once.
@@ -129,11 +134,10 @@ struct Sockets {
 impl Host for Sockets {
     fn write(&mut self, session: SessionKey, bytes: &[u8]) -> usize {
         let socket = self.sockets.get_mut(&self.bound[&session]).unwrap();
-        if socket.is_full {
-            return 0;
-        }
-        socket.bytes.extend(bytes);
-        bytes.len()
+        let count = bytes.len().min(socket.room);
+        socket.room -= if socket.room == usize::MAX { 0 } else { count };
+        socket.bytes.extend(&bytes[..count]);
+        count
     }
 
     fn bind(&mut self, connection: ConnectionId, session: SessionKey) {
@@ -159,6 +163,15 @@ struct Actor {
     heard: VecDeque<String>,
 }
 
+/// How the session store is.
+#[derive(Clone, Copy)]
+enum Condition {
+    Working,
+    Failing,
+    /// It answers no save.
+    Silent,
+}
+
 /// Everything that a transcript plays on.
 struct Stage {
     shard: Shard,
@@ -166,6 +179,11 @@ struct Stage {
     broker: LocalBroker,
     announcements: Box<dyn Announcements>,
     store: MemorySessions,
+    /// What the store has; none while the server is down.
+    kept: BTreeMap<SessionId, Arc<SessionRecord>>,
+    condition: Condition,
+    config: Arc<ShardConfig>,
+    is_down: bool,
     page: ReadLimit,
     actors: BTreeMap<String, Actor>,
     variables: BTreeMap<String, Value>,
@@ -190,6 +208,7 @@ impl Stage {
             metadata_max_bytes: 4_096,
             pending_max_bytes: 128 * 1024,
             stall_timeout: Duration::from_secs(30),
+            save_timeout: Duration::from_secs(10),
             in_flight_max: 1_024,
             shard_rooms_max: 1_000_000,
             expiry: ExpiryConfig::default(),
@@ -201,8 +220,12 @@ impl Stage {
             let [_, name, value] = words(setting)[..] else { panic!("{setting}") };
             let value = value.parse().unwrap();
             match name {
+                "retention.own_records" => rules.own.records = value,
                 "retention.room_records" => rules.room.records = value,
                 "connection.pending_max_bytes" => config.pending_max_bytes = value,
+                "session.lifetime_ms" => {
+                    config.session_lifetime = Duration::from_millis(value.try_into().unwrap());
+                }
                 "session.rooms_max" => config.rooms_max = value,
                 "limits.rooms_max" => config.shard_rooms_max = value,
                 "authenticator" => config.authenticates = value == 1,
@@ -219,15 +242,20 @@ impl Stage {
             Durability::Memory,
         );
         let users = Users::new(UserLimits::default());
+        let config = Arc::new(config);
         let revocations = Revocations::new(Duration::from_secs(24 * 3600));
         let page = ReadLimit { records: 256, bytes: config.pending_max_bytes / 2 };
         let begin = Now { instant: Instant::default(), timestamp: Timestamp(BEGIN) };
         let mut stage = Self {
-            shard: Shard::new(Arc::new(config), begin),
+            shard: Shard::new(Arc::clone(&config), begin),
             sockets: Sockets { sockets: HashMap::new(), bound: HashMap::new(), users, revocations },
             announcements: broker.announcements(),
             broker,
             store: MemorySessions::new(),
+            kept: BTreeMap::new(),
+            condition: Condition::Working,
+            config,
+            is_down: false,
             page,
             actors: BTreeMap::new(),
             variables: BTreeMap::new(),
@@ -278,7 +306,7 @@ impl Stage {
                 let connection = ConnectionId(self.connections);
                 let (is_silent, url) = (words[0] == "open", words[1..].join(" "));
                 let actor = Actor { connection, url, is_silent, peer: None, heard: VecDeque::new() };
-                self.sockets.sockets.insert(connection, Socket::default());
+                self.sockets.sockets.insert(connection, Socket { bytes: Vec::new(), room: usize::MAX });
                 self.actors.insert(who.to_owned(), actor);
                 if !is_silent {
                     self.establish(who, Hello::default(), None);
@@ -286,11 +314,22 @@ impl Stage {
             }
             ["drop"] => self.handle(Input::Lost(self.actors.get(who)?.peer?, None)),
             ["pong"] => self.handle(Input::Alive(self.actors.get(who)?.peer?)),
-            ["full"] => self.socket(who)?.is_full = true,
-            ["writable"] => {
-                self.socket(who)?.is_full = false;
+            ["full"] => self.socket(who)?.room = 0,
+            ["fits", bytes] => self.socket(who)?.room = bytes.parse().ok()?,
+            ["takes" | "writable", ..] => {
+                self.socket(who)?.room = words.get(1).map_or(Some(usize::MAX), |bytes| bytes.parse().ok())?;
                 self.handle(Input::Writable(self.actors.get(who)?.peer?));
             }
+            ["works"] if who == "store" => self.condition = Condition::Working,
+            ["fails"] if who == "store" => self.condition = Condition::Failing,
+            ["hangs"] if who == "store" => self.condition = Condition::Silent,
+            ["claims", id] if who == "elsewhere" => {
+                let id = SessionId::new(id).unwrap();
+                self.store.claim(id, NodeId("other".into())).now_or_never()?.unwrap();
+            }
+            ["dies" | "stops"] if who == "server" => self.go_down(words[0] == "stops"),
+            ["starts"] if who == "server" => self.come_up(true),
+            ["starts", "empty"] if who == "server" => self.come_up(false),
             ["disconnect", id] if who == "http" => {
                 let id = SessionId::new(id).unwrap();
                 self.shard.disconnect(now, &id, &mut self.sockets);
@@ -324,6 +363,30 @@ impl Stage {
             _ => return None,
         }
         Some(())
+    }
+
+    fn go_down(&mut self, in_peace: bool) {
+        if in_peace {
+            self.handle(Input::Drain(Duration::ZERO));
+            self.settle();
+        }
+        self.is_down = true;
+        self.actors.values_mut().for_each(|actor| actor.peer = None);
+    }
+
+    /// A new shard, with what the store has.
+    fn come_up(&mut self, restores: bool) {
+        self.is_down = false;
+        self.shard = Shard::new(Arc::clone(&self.config), self.moment());
+        self.sockets.users = Users::new(UserLimits::default());
+        self.sockets.bound.clear();
+        let mut restored: Vec<_> = self.kept.values().filter(|_| restores).cloned().collect();
+        restored.sort_by_key(|record| record.disconnected_at.map_or(u64::MAX, |at| at.0));
+        for record in restored {
+            let stored = self.store.claim(record.id.clone(), NodeId("n".into())).now_or_never().unwrap();
+            self.handle(Input::Restore(record, stored.unwrap().fence.0));
+            self.settle();
+        }
     }
 
     fn socket(&mut self, who: &str) -> Option<&mut Socket> {
@@ -440,13 +503,13 @@ impl Stage {
     fn pass(&mut self, duration: Duration) {
         let until = self.now + duration;
         while self.now < until {
-            let due = self.shard.poll_timeout().filter(|&due| due < until).unwrap_or(until);
+            let due = self.shard.poll_timeout().filter(|&due| due < until && !self.is_down).unwrap_or(until);
             // Time goes on, also where something is overdue.
             self.now = due.max(self.now + Duration::from_millis(1)).min(until);
             let millis = u64::try_from(self.now.elapsed().as_millis()).unwrap();
             self.clock.store(BEGIN + millis, Ordering::Relaxed);
             self.broker.expire();
-            if self.shard.poll_timeout().is_some_and(|due| due <= self.now) {
+            if !self.is_down && self.shard.poll_timeout().is_some_and(|due| due <= self.now) {
                 self.shard.handle_timeout(self.moment(), &mut self.sockets);
             }
             self.settle();
@@ -481,6 +544,9 @@ impl Stage {
     fn perform(&mut self, output: Output) -> Option<Input> {
         let now = self.moment();
         Some(match output {
+            Output::Load(connection, _) if matches!(self.condition, Condition::Failing) => {
+                Input::Loaded(connection, Err(unavailable()))
+            }
             Output::Load(connection, id) => {
                 Input::Loaded(connection, Ok(self.store.load(id).now_or_never()?.unwrap()))
             }
@@ -493,8 +559,19 @@ impl Stage {
                 Input::Surveyed(surveyor, Ok(surveys.unwrap()))
             }
             Output::Save { record, fence, waiting } => {
-                self.store.save(record, Fence(fence)).now_or_never()?.unwrap();
-                Input::Saved(waiting?, Ok(()))
+                let session = record.id.clone();
+                let result = match self.condition {
+                    Condition::Silent => return None,
+                    Condition::Failing => Err(SaveError::Rejected(unavailable())),
+                    Condition::Working => {
+                        let saved = self.store.save(Arc::clone(&record), Fence(fence)).now_or_never()?;
+                        saved.map_err(|_| SaveError::Fenced)
+                    }
+                };
+                if result.is_ok() {
+                    self.kept.insert(session.clone(), record);
+                }
+                Input::Saved { session, fence, waiting, result }
             }
             Output::Subscribe(key, room) => {
                 let state = self.broker.subscribe(room.clone()).now_or_never()?.unwrap();
@@ -528,7 +605,9 @@ impl Stage {
     fn perform_unanswered(&mut self, now: Now, output: Output) {
         match output {
             Output::Remove(id, fence) => {
-                self.store.remove(id, Fence(fence)).now_or_never().unwrap().unwrap();
+                self.kept.remove(&id);
+                // Refused where the session is another node's by now.
+                let _fenced = self.store.remove(id, Fence(fence)).now_or_never().unwrap();
             }
             Output::Unsubscribe(room) => self.broker.unsubscribe(room),
             Output::Established(peer) => {
@@ -583,6 +662,10 @@ impl Stage {
         let queued = position.map_or(0, |_| audience.queued);
         Ok(PublishAnswer { room, position, reached: audience.reached, queued, durability, duplicate })
     }
+}
+
+fn unavailable() -> Rejection {
+    Rejection::new(ErrorCode::Unavailable, "the session store is unavailable")
 }
 
 fn announced(news: Announcement) -> Input {

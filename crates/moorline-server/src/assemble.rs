@@ -6,10 +6,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use moorline::broker::{Broker, SessionStore};
-use moorline::{Config, Hooks, Node, StartError};
+use moorline::{Backend, Config, Hooks, Node, StartError};
 use moorline_disk::Store;
-use moorline_proto::session_record::SessionRecord;
 use sha2::{Digest as _, Sha256};
 
 use crate::app::Mode;
@@ -117,21 +115,6 @@ pub(crate) fn node(
     let health = store.health();
     let backend =
         Backend { broker: store.broker(), sessions: store.sessions(), restored: store.take_restored() };
-    let node = start(config, backend, hooks)?;
+    let node = Node::start(config, backend, hooks)?;
     Ok(Assembled { node, trouble: Some(Arc::new(move || health.trouble())) })
-}
-
-/// What a node keeps its messages and sessions in.
-struct Backend {
-    broker: Arc<dyn Broker>,
-    sessions: Arc<dyn SessionStore>,
-    /// The sessions that are there already.
-    restored: Vec<Arc<SessionRecord>>,
-}
-
-fn start(config: Config, backend: Backend, hooks: Hooks) -> Result<Node, StartError> {
-    let Backend { broker, sessions, restored } = backend;
-    // Sessions come back one by one, when they are claimed.
-    drop(restored);
-    Node::start(config, broker, sessions, hooks)
 }

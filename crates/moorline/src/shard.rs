@@ -13,7 +13,8 @@ use moorline_proto::batch::{EncodedBatch, EncodedEphemeral};
 use moorline_proto::error::{ErrorCode, Rejection};
 use moorline_proto::id::{SessionId, UserId};
 use moorline_proto::resume::SurveyRequest;
-use moorline_proto::shard::{Claim, Host, Input, Output, Peer, Shard, Surveyor, Ticket};
+use moorline_proto::session_record::SessionRecord;
+use moorline_proto::shard::{Claim, Host, Input, Output, Peer, SaveError, Shard, Surveyor, Ticket};
 use moorline_proto::time::Now;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -167,7 +168,13 @@ pub(crate) struct Driver {
 
 impl Driver {
     /// Runs until the node stops.
-    pub(crate) async fn run(mut self, mut mailbox: Mailbox, stopped: CancellationToken) {
+    pub(crate) async fn run(
+        mut self,
+        restored: Vec<Arc<SessionRecord>>,
+        mut mailbox: Mailbox,
+        stopped: CancellationToken,
+    ) {
+        self.restore(restored, &stopped).await;
         let mut messages = Vec::with_capacity(TAKE);
         let mut posted = Vec::with_capacity(TAKE);
         let mut sleep = pin!(tokio::time::sleep_until(self.clock.runtime(self.clock.now().instant)));
@@ -202,7 +209,7 @@ impl Driver {
         }
     }
 
-    fn handle(&mut self, input: Input) {
+    pub(crate) fn handle(&mut self, input: Input) {
         self.shard.handle(self.clock.now(), input, &mut self.sockets);
     }
 
@@ -237,7 +244,7 @@ impl Driver {
     }
 
     /// Serves members and performs outputs until there is nothing left to do, letting other tasks run in between.
-    async fn settle(&mut self) {
+    pub(crate) async fn settle(&mut self) {
         let mut turns = 0;
         loop {
             while self.shard.fan_out(self.clock.now(), TURN, &mut self.sockets) {
@@ -302,7 +309,7 @@ impl Driver {
             Output::Save { record, fence, waiting } => self.save(record, fence, waiting),
             Output::Remove(id, fence) => {
                 let remove = self.store.remove(id, Fence(fence));
-                self.later(async move { log_store(remove.await) });
+                self.later(async move { log_removal(remove.await) });
             }
             Output::Subscribe(key, room) => {
                 let subscribe = self.broker.subscribe(room.clone());
@@ -401,26 +408,15 @@ impl Driver {
         self.wait_for(survey.boxed(), |surveys| Input::Surveyed(surveyor, surveys));
     }
 
-    fn save(
-        &mut self,
-        record: Arc<moorline_proto::session_record::SessionRecord>,
-        fence: u64,
-        waiting: Option<Peer>,
-    ) {
+    fn save(&mut self, record: Arc<SessionRecord>, fence: u64, waiting: Option<Peer>) {
+        let session = record.id.clone();
         let save = self.store.save(record, Fence(fence));
-        match waiting {
-            Some(peer) => {
-                self.wait_for(save, move |saved| Input::Saved(peer, saved.map_err(store_rejection)))
+        self.wait_for(save, move |saved| {
+            if let Err(error) = &saved {
+                tracing::warn!(session = session.as_str(), %error, "a session record could not be kept");
             }
-            None => self.later_unless_ready(save),
-        }
-    }
-
-    fn later_unless_ready(&self, mut work: BoxFuture<'static, Result<(), StoreError>>) {
-        match (&mut work).now_or_never() {
-            Some(result) => log_store(result),
-            None => self.later(async move { log_store(work.await) }),
-        }
+            Input::Saved { session, fence, waiting, result: saved.map_err(save_error) }
+        });
     }
 
     /// Hands a publish to the broker now, so that a session's publishes keep their order; the answer comes when it comes.
@@ -448,8 +444,17 @@ fn store_rejection(error: StoreError) -> Rejection {
     Rejection::new(ErrorCode::Unavailable, error.to_string())
 }
 
-fn log_store(result: Result<(), StoreError>) {
-    if let Err(error) = result {
-        tracing::warn!(%error, "a session record could not be kept");
+fn save_error(error: StoreError) -> SaveError {
+    match error {
+        StoreError::Fenced => SaveError::Fenced,
+        StoreError::Unavailable => SaveError::Rejected(store_rejection(error)),
+    }
+}
+
+fn log_removal(result: Result<(), StoreError>) {
+    match result {
+        // It is another node's, and so is its end.
+        Ok(()) | Err(StoreError::Fenced) => {}
+        Err(error) => tracing::warn!(%error, "a session record could not be removed"),
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use moorline_broker::{
     Broker, Fence, Keep, LocalBroker, MemorySessions, NodeId, Publication, PublishKey, Published, ReadLimit,
-    SessionStore,
+    SessionStore, StoreError,
 };
 use moorline_proto::error::{ErrorCode, Rejection};
 use moorline_proto::frame::{Answer, Presence, Publish, PublishAnswer, PublishOutcome, Target};
@@ -16,7 +16,9 @@ use moorline_proto::id::{Owner, RoomName, SessionId};
 use moorline_proto::identity::Identity;
 use moorline_proto::position::Offset;
 use moorline_proto::resume::RoomState;
-use moorline_proto::shard::{ConnectionId, Event, Host, Input, Output, Peer, SessionKey, Shard, ShardConfig};
+use moorline_proto::shard::{
+    ConnectionId, Event, Host, Input, Output, Peer, SaveError, SessionKey, Shard, ShardConfig,
+};
 use moorline_proto::time::{Now, Timestamp};
 use moorline_proto::users::Users;
 
@@ -371,8 +373,13 @@ impl Node {
                 Input::Surveyed(surveyor, surveys.map_err(|error| error.rejection()))
             }
             Output::Save { record, fence, waiting } => {
+                let session = record.id.clone();
                 let saved = store.save(record, Fence(fence)).now_or_never().unwrap();
-                Input::Saved(waiting?, saved.map_err(|_| unavailable()))
+                let result = saved.map_err(|error| match error {
+                    StoreError::Fenced => SaveError::Fenced,
+                    StoreError::Unavailable => SaveError::Rejected(unavailable()),
+                });
+                Input::Saved { session, fence, waiting, result }
             }
             Output::Subscribe(key, room) => {
                 *self.subscribed.entry(room.clone()).or_default() += 1;

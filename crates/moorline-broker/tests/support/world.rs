@@ -349,6 +349,9 @@ impl World {
             Ok(ClientFrame::Join { room, since }) if *since != Since::Now => {
                 self.peers[client].reread.insert(room.clone());
             }
+            Ok(ClientFrame::Reconnect { room: Some(room), .. }) => {
+                self.peers[client].reread.insert(room.clone());
+            }
             Ok(ClientFrame::Leave { room }) => {
                 self.peers[client].reread.insert(room.clone());
                 self.peers[client].app.unsure.insert(room.clone(), peer.connection);
@@ -912,6 +915,7 @@ fn config(random: &mut Random) -> ShardConfig {
         metadata_max_bytes: 4_096,
         pending_max_bytes: [700, 2_000, 20_000][random.below(3)],
         stall_timeout: Duration::from_secs(12),
+        save_timeout: Duration::from_secs(10),
         in_flight_max: 1_024,
         shard_rooms_max: 1_000_000,
         expiry: ExpiryConfig::default(),

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use super::access::left_forbidden;
+use super::membership::lazy_rooms;
 use super::session::Greeting;
-use super::{ConnectionId, Output, Peer, Refusal, Shard, Surveyor, Turn};
+use super::{ConnectionId, Output, Refusal, Shard, Surveyor, Turn};
 use crate::close::CloseCode;
 use crate::error::Rejection;
 use crate::frame::Ref;
@@ -196,20 +197,16 @@ impl Shard {
             Found::New(id, _) => own_rooms(claim, id),
             Found::Here(_) | Found::Stored(..) => Vec::new(),
         };
-        for room in begins.into_iter().chain(claim.home.clone()) {
-            if !requests.iter().any(|request| request.room == room) {
-                requests.push(SurveyRequest { room, since: Since::Now });
-            }
+        if let Found::Stored(record, _) = found
+            && record.own_rooms
+        {
+            // Without a mark they had no record when the session was kept last.
+            add(&mut requests, lazy_rooms(&record.id, record.user.as_ref()), Since::Start);
         }
+        add(&mut requests, begins.into_iter().chain(claim.home.clone()), Since::Now);
         if is_stale || matches!(found, Found::New(..)) {
-            for room in self.lost_rooms(claim) {
-                if !self.may_ask_about(&claim.identity, room) {
-                    continue;
-                }
-                if !requests.iter().any(|request| request.room == *room) {
-                    requests.push(SurveyRequest { room: room.clone(), since: Since::Now });
-                }
-            }
+            let open = self.lost_rooms(claim).filter(|room| self.may_ask_about(&claim.identity, room));
+            add(&mut requests, open.cloned(), Since::Now);
         }
         requests
     }
@@ -294,10 +291,12 @@ impl Shard {
             greeting.1.extend(closed.cloned().map(left_forbidden));
         }
         let frames = self.greeting(&claim, key, resumed, greeting);
+        let until = turn.now.instant + self.config.save_timeout;
         if let Some(connected) = &mut self.session_mut(key).connected {
-            connected.greeting = Some(Box::new(Greeting { frames, resumed }));
+            connected.greeting = Some(Box::new(Greeting { frames, resumed, until }));
         }
-        self.save(key, Some(Peer { session: key, connection }));
+        self.save(key);
+        self.reschedule(key);
     }
 
     /// Whether the session that a connection waits for joined or left rooms since it was asked how to go on in them.
@@ -379,7 +378,12 @@ impl Shard {
         if let Some(pending) = self.pending.remove(&connection) {
             self.let_go(&pending.found);
         }
-        self.refuse(connection, CloseCode::Internal, &rejection.message);
+        self.refuse(connection, CloseCode::of(rejection), &rejection.message);
+    }
+
+    /// Whether a connection that is being established claims, or claimed, that session.
+    pub(super) fn is_being_claimed(&mut self, id: &SessionId) -> bool {
+        self.pending.values_mut().any(|pending| pending.found.fence_of(id).is_some())
     }
 
     /// Gives back an id that was claimed for a session that did not come to be. Where another connection's came to be
@@ -388,7 +392,7 @@ impl Shard {
         self.hand_over_fence(found);
         if let Found::New(id, fence) = found
             && !self.by_id.contains_key(id)
-            && !self.pending.values_mut().any(|pending| pending.found.fence_of(id).is_some())
+            && !self.is_being_claimed(id)
         {
             self.outputs.push_back(Output::Remove(id.clone(), *fence));
         }
@@ -397,6 +401,15 @@ impl Shard {
     fn refuse(&mut self, connection: ConnectionId, code: CloseCode, reason: &str) {
         let refusal = Refusal::new(code, reason.to_owned());
         self.outputs.push_back(Output::Refuse(connection, Box::new(refusal)));
+    }
+}
+
+/// Asks about more rooms, where they are not asked about yet.
+fn add(requests: &mut Vec<SurveyRequest>, rooms: impl Iterator<Item = RoomName>, since: Since) {
+    for room in rooms {
+        if !requests.iter().any(|request| request.room == room) {
+            requests.push(SurveyRequest { room, since });
+        }
     }
 }
 

@@ -2,15 +2,11 @@
 
 use super::access::left_forbidden;
 use super::establish::{Claim, named};
-use super::room::Standing;
-use super::session::Membership;
-use super::{Event, Output, Peer, RoomKey, SessionKey, Shard, Turn};
-use crate::close::CloseCode;
-use crate::error::Rejection;
+use super::{SessionKey, Shard};
 use crate::frame::{Answer, Reply, RoomEstablished, RoomsEstablished, ServerFrame};
 use crate::id::RoomName;
 use crate::position::{Offset, Position};
-use crate::resume::{ResetReason, Resume, Since, Survey, SurveyRequest};
+use crate::resume::{ResetReason, Resume, Since, Survey, SurveyRequest, resume};
 
 impl Shard {
     /// Puts every membership where the surveys say it goes on. Returns the rooms to name, and the resets to tell.
@@ -41,7 +37,8 @@ impl Shard {
                     continue;
                 }
             }
-            let start = match survey.resume {
+            let least = self.least(key, request, survey);
+            let start = match resumed(request, survey) {
                 Resume::Continue(offset) => {
                     let start = Position { offset, ..position };
                     if let Some(known) =
@@ -53,7 +50,7 @@ impl Shard {
                     start
                 }
                 Resume::Reset { reason, from, to } => {
-                    let to = Position { offset: to, ..position };
+                    let to = Position { offset: to.max(least), ..position };
                     resets.push(reset(&request.room, reason, to, from));
                     to
                 }
@@ -62,8 +59,10 @@ impl Shard {
             if mistaken.is_some_and(|known| self.is_foreign(known, request, survey)) {
                 resets.push(reset(&request.room, ResetReason::Epoch, start, None));
             }
-            self.begin(key, &request.room, start, is_new);
-            if !request.room.is_own() || survey.deliverable > 0 {
+            self.begin(key, &request.room, (start, least), is_new);
+            // A client that knows a former history's number of an own room learns what that history is called now.
+            let is_renamed = mistaken.is_some_and(|known| known.epoch != position.epoch);
+            if !request.room.is_own() || survey.deliverable > 0 || is_renamed {
                 let established = RoomEstablished { position, replayed: survey.deliverable };
                 rooms.0.push((request.room.clone(), established));
             }
@@ -79,10 +78,25 @@ impl Shard {
         matches!(survey.resume, Resume::Continue(_))
             && known.epoch != asked.epoch
             && known.epoch != survey.state.epoch
+            && matches!(resume(known, &survey.state), Resume::Reset { .. })
+    }
+
+    /// Before what a member never reads, because it was for an earlier session of the same name: also where the numbers are
+    /// those of a former history, as far as that was kept.
+    fn least(&self, key: SessionKey, request: &SurveyRequest, survey: &Survey) -> Offset {
+        let room = self.by_name.get(&request.room);
+        let Some(membership) = room.and_then(|&room| self.session(key).membership(room)) else {
+            return Offset::START;
+        };
+        if membership.epoch == survey.state.epoch {
+            return membership.begin;
+        }
+        let kept = survey.state.former.last(membership.epoch);
+        kept.map_or(Offset::START, |last| membership.begin.min(last))
     }
 
     /// Puts a membership where it starts. An own room without any record costs nothing before its first.
-    fn begin(&mut self, key: SessionKey, name: &RoomName, start: Position, is_new: bool) {
+    fn begin(&mut self, key: SessionKey, name: &RoomName, (start, least): (Position, Offset), is_new: bool) {
         let lazy = name.is_own() && name.as_str() != RoomName::ALL;
         if lazy && is_new && start.offset == Offset::START && !self.by_name.contains_key(name) {
             return;
@@ -90,9 +104,7 @@ impl Shard {
         let room = self.open_room(name);
         self.enter(key, room, start);
         if let Some(membership) = self.session_mut(key).membership_mut(room) {
-            if is_new && name.is_own() {
-                membership.begin = start.offset;
-            }
+            membership.begin = if is_new && name.is_own() { start.offset } else { least };
             // What a reset skipped counts as processed: it will never come again.
             membership.acked = if is_new { start.offset } else { membership.acked.min(start.offset) };
             membership.sent = start.offset;
@@ -119,40 +131,13 @@ impl Shard {
             .map(|reference| ServerFrame::Reply(Reply { reference, outcome: Ok(Answer::Done {}) }));
         std::iter::once(established).chain(reply).chain(resets).collect()
     }
+}
 
-    /// The session is safely kept: its connection is told, and gets what it missed.
-    pub(super) fn saved(&mut self, turn: &mut Turn<'_>, peer: Peer, result: Result<(), Rejection>) {
-        let Some(key) = self.resolve(peer) else { return };
-        if let Err(rejection) = result {
-            return self.close(turn, key, CloseCode::Internal.number(), &rejection.message);
-        }
-        let Some(greeting) =
-            self.session_mut(key).connected.as_mut().and_then(|connected| connected.greeting.take())
-        else {
-            return;
-        };
-        self.outputs.push_back(Output::Established(peer));
-        for frame in &greeting.frames {
-            self.send_frame(turn, key, frame);
-        }
-        if self.resolve(peer).is_none() {
-            // It took none of this, and was given up.
-            return;
-        }
-        let (id, user) = (self.session(key).id().clone(), self.session(key).user().cloned());
-        self.outputs.push_back(Output::Event(Event::Connected {
-            session: id,
-            user,
-            resumed: greeting.resumed,
-        }));
-        let joined: Vec<RoomKey> =
-            self.session(key).memberships.iter().map(|membership| membership.room).collect();
-        for room in joined {
-            let is_settled = self.session(key).membership(room).is_some_and(Membership::is_settled);
-            self.stand(key, room, if is_settled { Standing::Reading } else { Standing::Joining });
-        }
-        self.reschedule(key);
-        self.advance(key);
+/// How a member goes on. One that begins at the start of a room is told what of it is lost, as if it stood there.
+fn resumed(request: &SurveyRequest, survey: &Survey) -> Resume {
+    match request.since {
+        Since::Start => resume(Position { offset: Offset::START, ..survey.state.position() }, &survey.state),
+        Since::Now | Since::Position(_) => survey.resume,
     }
 }
 
