@@ -278,6 +278,8 @@ impl Store {
     pub fn close(self) -> Result<(), CloseError> {
         let Self { ground, committer, .. } = self;
         drop(committer);
+        ground.broker.end_commit(ground.pending.trouble().is_none());
+        ground.broker.end_commit(false);
         match Arc::try_unwrap(ground) {
             Ok(ground) => Ok(ground.close()?),
             // The committer alone shared it, and has ended.

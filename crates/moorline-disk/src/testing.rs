@@ -45,6 +45,8 @@ struct Disk {
     /// No byte may lie beyond this.
     full_at: Option<usize>,
     sync_fails: bool,
+    /// So many writes are taken before the power is gone.
+    writes_left: Option<usize>,
 }
 
 /// Bytes that outlive who has them open. Cloning shares them.
@@ -70,6 +72,7 @@ impl VolatileDisk {
     pub fn lose_power(&self, mut keeps: impl FnMut() -> bool) {
         let mut disk = self.lock();
         disk.generation += 1;
+        disk.writes_left = None;
         for change in std::mem::take(&mut disk.unsynced) {
             match change {
                 Unsynced::Write { at, bytes } => {
@@ -90,6 +93,11 @@ impl VolatileDisk {
     /// The process is killed: everything that was written survives, synced or not.
     pub fn kill(&self) {
         self.lose_power(|| true);
+    }
+
+    /// After so many writes it takes nothing more: what comes then is lost, until [`VolatileDisk::lose_power`].
+    pub fn die_after(&self, writes: usize) {
+        self.lock().writes_left = Some(writes);
     }
 
     /// From now on it takes no byte more than it has, or again as many as one likes.
@@ -153,6 +161,11 @@ impl Handle {
 
     fn change(&self, change: Unsynced, end: usize) -> io::Result<()> {
         let mut disk = self.disk()?;
+        match &mut disk.writes_left {
+            Some(0) => return Err(io::Error::other("the power is gone")),
+            Some(left) => *left -= 1,
+            None => {}
+        }
         if disk.full_at.is_some_and(|full| end > full) {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -186,6 +199,9 @@ impl StorageBackend for Handle {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = self.disk()?;
+        if disk.writes_left == Some(0) {
+            return Err(io::Error::other("the power is gone"));
+        }
         if disk.sync_fails {
             return Err(io::Error::other("the disk cannot sync"));
         }
