@@ -299,7 +299,6 @@ impl Stage {
     // What clients do.
 
     fn act(&mut self, who: &str, words: &[&str]) -> Option<()> {
-        let now = self.moment();
         match *words {
             ["connect" | "open", ..] => {
                 self.connections += 1;
@@ -320,43 +319,61 @@ impl Stage {
                 self.socket(who)?.room = words.get(1).map_or(Some(usize::MAX), |bytes| bytes.parse().ok())?;
                 self.handle(Input::Writable(self.actors.get(who)?.peer?));
             }
-            ["works"] if who == "store" => self.condition = Condition::Working,
-            ["fails"] if who == "store" => self.condition = Condition::Failing,
-            ["hangs"] if who == "store" => self.condition = Condition::Silent,
-            ["claims", id] if who == "elsewhere" => {
-                let id = SessionId::new(id).unwrap();
-                self.store.claim(id, NodeId("other".into())).now_or_never()?.unwrap();
-            }
-            ["dies" | "stops"] if who == "server" => self.go_down(words[0] == "stops"),
-            ["starts"] if who == "server" => self.come_up(true),
-            ["starts", "empty"] if who == "server" => self.come_up(false),
-            ["disconnect", id] if who == "http" => {
-                let id = SessionId::new(id).unwrap();
-                self.shard.disconnect(now, &id, &mut self.sockets);
-            }
-            ["revoke", "user", user] if who == "http" => {
-                let user = UserId::new(user).unwrap();
-                self.sockets.revocations.revoke_user(user.clone(), now.timestamp).unwrap();
-                self.shard.revoke_user(now, &user, &mut self.sockets);
-            }
-            ["revoke", "token", token] if who == "http" => {
-                let token = TokenId::new(token).unwrap();
-                self.sockets.revocations.revoke_token(token.clone(), now.timestamp).unwrap();
-                self.shard.revoke_token(now, &token, &mut self.sockets);
-            }
             ["allows" | "forbids"] if who == "authorizer" => {
                 let peer = self.asking.pop_front()?;
                 let why = || Rejection::new(ErrorCode::Forbidden, "the application does not allow it");
                 let outcome = if words[0] == "allows" { Ok(()) } else { Err(why()) };
                 self.handle(Input::Authorized(peer, outcome));
             }
-            ["clear", room] if who == "http" => {
+            _ if who == "http" => return self.ask(words),
+            _ => return self.befall(who, words),
+        }
+        Some(())
+    }
+
+    /// What happens to the server and around it.
+    fn befall(&mut self, what: &str, words: &[&str]) -> Option<()> {
+        match (what, words) {
+            ("store", ["works"]) => self.condition = Condition::Working,
+            ("store", ["fails"]) => self.condition = Condition::Failing,
+            ("store", ["hangs"]) => self.condition = Condition::Silent,
+            ("elsewhere", ["claims", id]) => {
+                let id = SessionId::new(id).unwrap();
+                self.store.claim(id, NodeId("other".into())).now_or_never()?.unwrap();
+            }
+            ("server", ["dies" | "stops"]) => self.go_down(words[0] == "stops"),
+            ("server", ["starts"]) => self.come_up(true),
+            ("server", ["starts", "empty"]) => self.come_up(false),
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// What the application does by HTTP.
+    fn ask(&mut self, words: &[&str]) -> Option<()> {
+        let now = self.moment();
+        match *words {
+            ["disconnect", id] => {
+                let id = SessionId::new(id).unwrap();
+                self.shard.disconnect(now, &id, &mut self.sockets);
+            }
+            ["revoke", "user", user] => {
+                let user = UserId::new(user).unwrap();
+                self.sockets.revocations.revoke_user(user.clone(), now.timestamp).unwrap();
+                self.shard.revoke_user(now, &user, &mut self.sockets);
+            }
+            ["revoke", "token", token] => {
+                let token = TokenId::new(token).unwrap();
+                self.sockets.revocations.revoke_token(token.clone(), now.timestamp).unwrap();
+                self.shard.revoke_token(now, &token, &mut self.sockets);
+            }
+            ["clear", room] => {
                 self.broker.clear(RoomName::new(room).unwrap()).now_or_never().unwrap().unwrap();
             }
-            ["add", id, room] if who == "http" => {
+            ["add", id, room] => {
                 self.shard.add_to_room(&SessionId::new(id).unwrap(), &RoomName::new(room).unwrap()).unwrap();
             }
-            ["remove", id, room] if who == "http" => {
+            ["remove", id, room] => {
                 let (id, room) = (SessionId::new(id).unwrap(), RoomName::new(room).unwrap());
                 self.shard.remove_from_room(now, &id, &room, &mut self.sockets).unwrap();
             }

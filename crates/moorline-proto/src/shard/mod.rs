@@ -216,7 +216,7 @@ impl Shard {
             Input::Claimed(connection, fence) => self.claimed(connection, fence),
             Input::Surveyed(surveyor, surveys) => self.surveyed(turn, surveyor, surveys),
             Input::Saved { session, fence, waiting, result } => {
-                self.saved(turn, (&session, fence), waiting, result);
+                self.saved(turn, (&session, fence), waiting, &result);
             }
             Input::Frame(peer, inbound) => self.frame(turn, peer, inbound),
             Input::Alive(peer) => self.alive(turn.now, peer),
@@ -233,7 +233,7 @@ impl Shard {
             Input::Authenticated(ticket, identity) => self.authenticated(turn, ticket, identity),
             Input::Authorized(peer, outcome) => self.authorized(turn, peer, outcome),
             Input::Drain(spread) => self.drain(turn, spread),
-            Input::Restore(record, fence) => self.restore(turn, record, fence),
+            Input::Restore(record, fence) => self.restore(turn, &record, fence),
         }
         self.end_outlived(turn);
     }

@@ -12,7 +12,7 @@ use crate::time::Now;
 impl Shard {
     /// A session that a store kept becomes an absent one of this shard, as if it had disconnected when its record says; one
     /// that was connected until the end is absent since now. One that is over its lifetime ends.
-    pub(super) fn restore(&mut self, turn: &mut Turn<'_>, record: Arc<SessionRecord>, fence: u64) {
+    pub(super) fn restore(&mut self, turn: &mut Turn<'_>, record: &Arc<SessionRecord>, fence: u64) {
         if self.by_id.contains_key(&record.id) {
             return;
         }
@@ -43,8 +43,8 @@ impl Shard {
 
     /// Puts a session that was kept into the shard's tables, and into its rooms where it acknowledged them. Those positions
     /// may be of former histories: how it goes on from there is decided when it comes back.
-    pub(super) fn revive(&mut self, record: Arc<SessionRecord>, fence: u64, now: Now) -> SessionKey {
-        let key = self.insert(Arc::clone(&record), fence, record.own_rooms, now);
+    pub(super) fn revive(&mut self, record: &Arc<SessionRecord>, fence: u64, now: Now) -> SessionKey {
+        let key = self.insert(Arc::clone(record), fence, record.own_rooms, now);
         for mark in &record.rooms {
             let room = self.open_room(&mark.room);
             self.enter(key, room, mark.acked);

@@ -54,7 +54,7 @@ impl Shard {
         turn: &mut Turn<'_>,
         (id, fence): (&SessionId, u64),
         waiting: Option<Peer>,
-        result: Result<(), SaveError>,
+        result: &Result<(), SaveError>,
     ) {
         let Some(&key) = self.by_id.get(id) else { return };
         let waits = waiting.is_some_and(|peer| self.resolve(peer) == Some(key));

@@ -34,7 +34,7 @@ impl Shard {
                 key
             }
             Found::Stored(record, fence) => {
-                let key = self.revive(record, fence, turn.now);
+                let key = self.revive(&record, fence, turn.now);
                 self.enter_unmarked(key);
                 key
             }
