@@ -8,7 +8,8 @@ import time
 import pytest
 
 from keeping import FILE, rest
-from server import BINARY
+from server import run_to_end
+from serving import cli
 from waiting import unique
 
 BODIES = [
@@ -217,13 +218,10 @@ def test_r11_an_ephemeral_message_is_not_kept(kept, connect, how):
     ("store.comit_every_ms", 5), ("store.dir", "x"),
 ])
 def test_bad_setting_of_the_store(setting, value):
-    from server import run_to_end
     code, said = run_to_end({setting: value})
     assert code == 2 and setting.split(".")[1] in said.lower(), said
 
 
 def test_bad_data_argument_without_a_directory():
-    from serving import cli
     for arguments in (["--data"], ["--data", "a", "--data", "b"], ["--dta", "a"]):
         assert cli("dev", *arguments).returncode == 2
-    assert os.path.exists(BINARY)
