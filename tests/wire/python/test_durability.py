@@ -148,7 +148,7 @@ def test_r14_what_a_member_saw_is_kept(kept, connect):
 
 
 def test_r12_memory_does_not_wait_for_the_disk(kept, connect):
-    """Commits begin at least a second apart here: an answer from memory comes long before, the message with its commit."""
+    """Commits begin a second apart here: an answer from memory comes long before, the message with its commit."""
     server, room = kept({"store.commit_every_ms": 1000}), unique("room")
     reader, publisher = connect(server, room), connect(server)
     reached = []

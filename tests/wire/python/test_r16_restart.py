@@ -52,7 +52,8 @@ def test_r16_reconnections_are_counted_over_restarts(kept, connect, how):
 
 def test_r16_what_is_known_of_an_absent_session_is_kept(kept, connect, how):
     server, one, two = kept(), unique("one"), unique("two")
-    client = connect(server, one, user="ann", hello={"session": "ключ ☃", "metadata": {"device": "phone", "n": [1, None]}})
+    hello = {"session": "ключ ☃", "metadata": {"device": "phone", "n": [1, None]}}
+    client = connect(server, one, user="ann", hello=hello)
     client.join(two)
     client.drop()
     before = facts(server, client.session)

@@ -1,13 +1,17 @@
 """Restarts of every kind: queues, resume tokens and publish ids survive; epochs and numbers never mean two things."""
 
 import http.client
+import json
 import secrets
+import signal
+import subprocess
 import threading
 import time
 
 import pytest
 
 from keeping import Publisher, at, by_room, rest, to_all_of
+from server import BINARY, environment
 from waiting import eventually, unique
 
 
@@ -93,16 +97,13 @@ def test_r17_publish_ids_are_known_after_restarts(kept, connect, how):
     for _ in range(2):
         server.restart(how)
         session = connect.back(session)
-        for first, answer, refused in (
-            (by_http, server.publish({"room": room}, note, id="once"), None),
-            (by_user, connect(server, user="ann").publish({"room": room}, note, id="once"), connect(server, user="ann")),
-            (by_session, session.publish({"room": room}, note, id="once"), session),
-        ):
+        ann, body = connect(server, user="ann"), {"to": {"room": room}, "message": other, "id": "once"}
+        for first, publish in ((by_http, server.publish), (by_user, ann.publish), (by_session, session.publish)):
+            answer = publish({"room": room}, note, id="once")
             assert answer["duplicate"] is True and answer["message_id"] == first["message_id"], (first, answer)
-            if refused:
-                refused.fails({"type": "publish", "to": {"room": room}, "message": other, "id": "once"}, "conflict")
-        body = {"to": {"room": room}, "message": other, "id": "once"}
         server.http("POST", "/v1/publish", body).problem(409, "conflict")
+        for client in (ann, session):
+            client.fails({"type": "publish", **body}, "conflict")
     assert [each["n"] for each in server.messages(room)] == [1, 1, 1]
     assert "duplicate" not in server.publish({"room": unique("room")}, other, id="once"), "another room's is another id"
     assert "duplicate" not in server.publish({"room": room}, other, id="twice")
@@ -410,6 +411,69 @@ def test_r17_a_server_killed_while_it_starts_loses_nothing(kept, connect):
     server.up()
     assert [each["message_id"] for each in server.messages(room)] == ids
     connect.back(client).messages(ids)
+
+
+def test_r17_killed_while_it_drains(kept, connect, raw):
+    server, room = kept({"drain.timeout_ms": 8000}), unique("room")
+    client, stuck = connect(server, room), raw(server, f"/ws/{room}").established()  # it will not answer the close
+    ids = server.to_room(room, 5)
+    client.messages(ids)
+    server.signal(signal.SIGTERM)
+    client.closed(1001)
+    assert server.process.poll() is None, "it waits for the other one"
+    server.down("kill")
+    server.up()
+    assert [each["message_id"] for each in server.messages(room)] == ids
+    connect.back(client).messages(ids)
+    connect(server, session=stuck.session, resume_token=stuck.token).messages(ids)
+
+
+def test_r17_an_interrupt_is_an_orderly_end(kept):
+    server, room = kept(), unique("room")
+    ids = server.to_room(room, 2)
+    epoch = server.room(room)["epoch"]
+    server.signal(signal.SIGINT)
+    assert server.process.wait(timeout=15) == 0
+    server.restart()
+    assert server.room(room)["epoch"] == epoch
+    assert [each["message_id"] for each in server.messages(room)] == ids
+
+
+def test_r17_absent_ones_are_managed_after_a_restart_as_before(kept, connect, how):
+    server, one, two = kept(), unique("one"), unique("two")
+    added, ended = connect(server, one), connect(server, one)
+    server.restart(how)
+    assert server.http("PUT", f"/v1/sessions/{added.session}/rooms/{two}").status == 204
+    assert server.http("DELETE", f"/v1/sessions/{added.session}/rooms/{one}").status == 204
+    assert server.http("DELETE", f"/v1/sessions/{ended.session}").status == 204
+    ids = server.to_room(two, 2)
+    assert server.publish({"room": one}, {"type": "note"})["queued"] == 0
+    server.restart(how)
+    assert connect(server, session=ended.session, resume_token=ended.token).established["resumed"] is False
+    again = connect.back(added)
+    assert list(again.established["rooms"]) == [two]
+    frames = [again.next(), again.next()]
+    frames += [again.next() for _ in range(sum(frame["type"] != "note" for frame in frames))]
+    assert [frame["message_id"] for frame in frames if frame["type"] == "note"] == ids
+
+
+def test_r17_a_tail_goes_on_over_restarts(kept, how):
+    server, room = kept(), unique("room")
+    tail = subprocess.Popen(
+        [BINARY, "tail", room, "--since", "start", "--limit", "9", "-o", "json"],
+        env={**environment({}), "MOORLINE_URL": f"http://127.0.0.1:{server.port}"}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        ids = []
+        for _ in range(2):
+            ids += server.to_room(room, 3)
+            eventually(lambda: server.http("GET", f"/v1/rooms/{room}").json["connected"] == 1, 10)
+            server.restart(how)
+        ids += server.to_room(room, 3)
+        out, said = tail.communicate(timeout=30)
+    finally:
+        tail.kill()
+    assert tail.returncode == 0, said
+    assert [json.loads(line)["message_id"] for line in out.splitlines()] == ids, said
 
 
 def test_r17_serve_keeps_it_all_too(serve, connect, how):

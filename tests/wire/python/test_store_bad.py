@@ -287,7 +287,8 @@ class Filling:
 
     def one(self, **more):
         n = len(self.kept)
-        body = {"to": {"room": self.room}, "message": {"type": "big", "n": n, "fill": "x" * 50_000}, "id": f"b{n}", **more}
+        message = {"type": "big", "n": n, "fill": "x" * 50_000}
+        body = {"to": {"room": self.room}, "message": message, "id": f"b{n}", **more}
         answer = self.server.http("POST", "/v1/publish", body, timeout=20)
         if answer.status == 200:
             self.kept.append(answer.json["message_id"])
@@ -301,6 +302,7 @@ class Filling:
         raise AssertionError(f"{len(self.kept)} messages were kept where there is no space")
 
 
+# What is kept is bounded by the disk alone.
 ROOMY = {"retention.room_bytes": 67108864, "retention.room_records": 100000}
 
 
@@ -383,7 +385,8 @@ def test_r32_killed_while_the_disk_is_full(kept, connect, scarce):
 @pytest.mark.timeout(120)
 def test_r32_ended_in_order_while_the_disk_is_full(kept, scarce):
     """It ends within its deadline, and what was acknowledged is there."""
-    server, room = kept({**ROOMY, "drain.timeout_ms": 2000}, directory=scarce.directory, **scarce.options), unique("room")
+    settings, room = {**ROOMY, "drain.timeout_ms": 2000}, unique("room")
+    server = kept(settings, directory=scarce.directory, **scarce.options)
     filling = Filling(server, room)
     assert filling.one().status == 200
     scarce.leave(server, 1 << 20)

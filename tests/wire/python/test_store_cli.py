@@ -37,13 +37,27 @@ def exported(directory, *more, **options):
     return [json.loads(line) for line in store("export", directory, *more, **options).stdout.splitlines()]
 
 
+def numbers_in(value):
+    if isinstance(value, dict):
+        for each in value.values():
+            yield from numbers_in(each)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        yield value
+
+
 def without_ours(message):
     return {name: value for name, value in message.items() if name not in ("room", "message_id", "timestamp")}
 
 
+def here(folder, command, *arguments, env=None):
+    """`moorline store` as it is typed in this folder."""
+    return subprocess.run([BINARY, "store", command, *map(str, arguments)], env={**environment({}), **(env or {})},
+                          text=True, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=20)
+
+
 # --- usage ---
 
-@pytest.mark.parametrize("command", [[], *([each] for each in COMMANDS)], ids=lambda command: " ".join(["store", *command]))
+@pytest.mark.parametrize("command", [[], *([each] for each in COMMANDS)], ids=" ".join)
 def test_help_of_store_is_there_and_names_the_command(command):
     done = cli("store", *command, "--help")
     assert done.returncode == 0 and " ".join(["Usage: moorline store", *command]) in done.stdout, done
@@ -66,8 +80,7 @@ def test_bad_store_that_is_not_there(tmp_path, command, where):
         directory.write_text("mine")
     before = sorted(tmp_path.rglob("*"))
     arguments = [] if where == "the default" else ["--data", directory]
-    done = subprocess.run([BINARY, "store", command, *map(str, arguments)], env=environment({}), text=True, cwd=tmp_path,
-                          stdin=subprocess.DEVNULL, capture_output=True, timeout=20)
+    done = here(tmp_path, command, *arguments)
     assert done.returncode == 2, done
     assert (str(directory) if arguments else "moorline-data") in done.stderr and "panicked" not in done.stderr, done
     assert done.stdout == ""
@@ -97,9 +110,8 @@ def test_which_directory_is_meant(ended, tmp_path):
     lines = exported(other)
     assert lines
 
-    def export(*arguments, env=None, cwd=tmp_path):
-        done = subprocess.run([BINARY, "store", "export", *map(str, arguments)], text=True, cwd=cwd,
-                              env={**environment({}), **(env or {})}, stdin=subprocess.DEVNULL, capture_output=True, timeout=20)
+    def export(*arguments, env=None):
+        done = here(tmp_path, "export", *arguments, env=env)
         assert done.returncode == 0, done
         return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -120,7 +132,7 @@ def test_r31_stats_of_a_store(ended):
     assert done.stdout.strip() and done.stderr == ""
     stats = json.loads(store("stats", ended.directory, "-o", "json").stdout)
     assert isinstance(stats, dict) and stats
-    numbers = [value for value in stats.values() if isinstance(value, int) and not isinstance(value, bool)]
+    numbers = list(numbers_in(stats))
     assert 14 in numbers, f"14 messages are in it: {stats}"
     assert 1 in numbers, f"one session is in it: {stats}"
     assert (ended.directory / FILE).stat().st_size in numbers, f"the size of the file: {stats}"
@@ -230,7 +242,8 @@ def test_compacting_loses_nothing(ended, connect):
 def test_compacting_gives_space_back(kept):
     server, room = kept({"retention.room_records": 10}), unique("room")
     for n in range(8):
-        publishes = [{"to": {"room": room}, "message": {"type": "note", "fill": chr(97 + n) * 9000}} for _ in range(100)]
+        message = {"type": "note", "fill": chr(97 + n) * 9000}
+        publishes = [{"to": {"room": room}, "message": message} for _ in range(100)]
         assert server.http("POST", "/v1/batch", {"publishes": publishes}).status == 200
     kept_now = server.messages(room)
     server.down("drain")
