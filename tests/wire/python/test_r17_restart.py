@@ -458,7 +458,7 @@ def test_r17_absent_ones_are_managed_after_a_restart_as_before(kept, connect, ho
 
 
 def test_r17_a_tail_goes_on_over_restarts(kept, how):
-    server, room = kept(), unique("room")
+    server, room = kept({"drain.spread_ms": 200}), unique("room")
     tail = subprocess.Popen(
         [BINARY, "tail", room, "--since", "start", "--limit", "9", "-o", "json"],
         env={**environment({}), "MOORLINE_URL": f"http://127.0.0.1:{server.port}"}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -178,14 +178,14 @@ def test_r10_one_that_takes_nothing_is_sent_away_and_may_come_back(start, kept, 
 def test_r10_one_that_reads_slowly_stays(start, connect):
     """It takes a little, again and again: that is no stall, however long it is behind."""
     server, room = start({**ROOMY, "connection.stall_timeout_ms": 1500}), unique("room")
-    stuck = Raw(server, f"/ws/{room}", rcvbuf=32768).established()
+    stuck = Raw(server, f"/ws/{room}", rcvbuf=65536).established()
     ids = flood(server, room, 320)  # 19 MB
     began, taken = time.monotonic(), b""
     while time.monotonic() - began < 4:
         piece = stuck.sock.recv(131072)
         assert piece, "cut"
         taken += piece
-        time.sleep(0.05)
+        time.sleep(0.02)
     assert server.session(stuck.session)["connected"]
     stuck.buffer = taken + stuck.buffer
     reads_again(stuck)
