@@ -47,8 +47,8 @@ def start(request):
     """Starts servers of this test's own: `start({"heartbeat.interval_ms": 200})`."""
     started = []
 
-    def start(settings=None, port=None):
-        started.append(Server(settings, port))
+    def start(settings=None, port=None, **options):
+        started.append(Server(settings, port, **options))
         request.node.stash.setdefault(_seen, []).append((started[-1], 0))
         return started[-1]
 

@@ -139,7 +139,7 @@ class Serving(Server):
         self.settings = {
             "auth.key": [{"algorithm": "HS256", "file": "token.secret"}], "keys.file": "keys.toml", **(settings or {}),
         }
-        self.popen = {"cwd": self.folder, **popen}  # `moorline-data` is made in the current directory
+        self.popen = popen
         self._out, self._err = tempfile.TemporaryFile("w+b"), tempfile.TemporaryFile("w+b")
         self._start(port)
 

@@ -67,15 +67,19 @@ def test_r14_in_memory_nothing_is_written(start, tmp_path):
 
 
 def test_r14_where_serve_keeps_its_data(serve, tmp_path):
-    server = serve(cwd=tmp_path)
-    server.to_room(unique("room"), 1)
-    assert [each.name for each in tmp_path.iterdir()] == ["moorline-data"]
-    assert (tmp_path / "moorline-data" / FILE).is_file()
-    server.restart("drain")
-    given = serve({"store.directory": "beside/the-file"}, cwd=tmp_path)
-    assert (given.folder / "beside" / "the-file" / FILE).is_file()
-    by_variable = serve({"store.directory": "not-here"}, env={"MOORLINE__STORE__DIRECTORY": str(tmp_path / "var")})
-    assert (tmp_path / "var" / FILE).is_file() and not (by_variable.folder / "not-here").exists()
+    """In `moorline-data` beside the configuration, or where that says; nothing where it was started."""
+    (tmp_path / "here").mkdir()
+    for settings, variable, place in (
+        ({}, None, "moorline-data"), ({"store.directory": "data"}, None, "data"),
+        ({"store.directory": str(tmp_path / "absolute")}, None, tmp_path / "absolute"),
+        ({"store.directory": "not-here"}, tmp_path / "variable", tmp_path / "variable"),
+    ):
+        env = {"MOORLINE__STORE__DIRECTORY": str(variable)} if variable else {}
+        server = serve(settings, env=env, cwd=tmp_path / "here")
+        server.to_room(unique("room"), 1)
+        assert (server.folder / place / FILE).is_file(), place
+        assert not (server.folder / "not-here").exists()
+    assert list((tmp_path / "here").iterdir()) == []
 
 
 @pytest.mark.parametrize("mode", ["dev", "serve"])
