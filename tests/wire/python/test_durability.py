@@ -4,6 +4,7 @@ import os
 import stat
 import threading
 import time
+import tomllib
 
 import pytest
 
@@ -224,6 +225,19 @@ def test_r11_an_ephemeral_message_is_not_kept(kept, connect, how):
 def test_bad_setting_of_the_store(setting, value):
     code, said = run_to_end({setting: value})
     assert code == 2 and setting.split(".")[1] in said.lower(), said
+
+
+def test_r32_another_directory_needs_a_restart(serve):
+    server = serve({"store.directory": "one"})
+    server.configure({"store.directory": "two"})
+    assert server.reload() == {"reloaded": [], "needs_restart": ["store.directory"]}
+    server.to_room(unique("room"), 1)
+    assert not (server.folder / "two").exists()
+
+
+def test_r32_development_keeps_nothing_unless_told():
+    done = cli("config", "show", "--dev")
+    assert done.returncode == 0 and tomllib.loads(done.stdout)["store"]["directory"] == "", done
 
 
 def test_bad_data_argument_without_a_directory():
