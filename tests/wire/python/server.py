@@ -209,6 +209,10 @@ class Server:
                 return kept
             after = page[-1]["message_id"]
 
+    def has_committed(self):
+        """Waits until the store holds what was answered before: commits keep their order."""
+        assert self.publish({"room": "committed"}, {"type": "note"})["durability"] == "disk"
+
     def session(self, id):
         return self.get(f"/v1/sessions/{quote(id, safe='')}")
 

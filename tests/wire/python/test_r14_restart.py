@@ -258,6 +258,7 @@ def test_r14_a_room_that_was_left_is_not_joined_by_a_restart(kept, connect, how)
     client.expect("left", room=url)
     assert server.http("DELETE", f"/v1/sessions/{client.session}/rooms/{joined}").status == 204
     client.expect("left", room=joined, reason="removed")
+    server.has_committed()
     server.restart(how)
     assert server.session(client.session)["rooms"] == []
     for room in (url, joined):

@@ -159,6 +159,7 @@ def test_r16_one_that_was_ended_stays_so(kept, connect, how):
         client.join(unique("more"))
     assert server.http("DELETE", f"/v1/sessions/{ended.session}").status == 204
     assert server.http("DELETE", "/v1/users/ann/sessions").json == {"disconnected": 1}
+    server.has_committed()
     server.restart(how)
     for client in (ended, of_user):
         assert is_gone(server, client.session)

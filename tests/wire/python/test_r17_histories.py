@@ -112,6 +112,7 @@ class World:
 
     def restart(self):
         how = self.rng.choice(["kill", "kill", "drain"])
+        self.server.has_committed()
         when = time.monotonic()
         self.server.restart(how)
         self.restarts += 1
