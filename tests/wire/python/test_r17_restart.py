@@ -415,7 +415,7 @@ def test_r17_a_server_killed_while_it_starts_loses_nothing(kept, connect):
 
 @pytest.mark.parametrize("what", ["join", "leave", "add", "remove", "metadata", "end", "clear"])
 def test_r17_what_was_answered_survives_a_crash_at_once(kept, connect, what):
-    """Acknowledgements alone may be forgotten: everything else that was answered is so after the crash, however soon."""
+    """Acknowledgements alone may be forgotten: everything else that was answered holds, however soon the crash."""
     server, room, other = kept(), unique("room"), unique("other")
     client = connect(server, room)
     server.to_room(room, 1)
@@ -441,7 +441,8 @@ def test_r17_what_was_answered_survives_a_crash_at_once(kept, connect, what):
 
 def test_r17_killed_while_it_drains(kept, connect, raw):
     server, room = kept({"drain.timeout_ms": 8000}), unique("room")
-    client, stuck = connect(server, room), raw(server, f"/ws/{room}").established()  # it will not answer the close
+    client = connect(server, room)
+    stuck = raw(server, f"/ws/{room}").established()  # it will not answer the close
     ids = server.to_room(room, 5)
     client.messages(ids)
     server.signal(signal.SIGTERM)
@@ -487,7 +488,8 @@ def test_r17_a_tail_goes_on_over_restarts(kept, how):
     server, room = kept({"drain.spread_ms": 200}), unique("room")
     tail = subprocess.Popen(
         [BINARY, "tail", room, "--since", "start", "--limit", "9", "-o", "json"],
-        env={**environment({}), "MOORLINE_URL": f"http://127.0.0.1:{server.port}"}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        env={**environment({}), "MOORLINE_URL": f"http://127.0.0.1:{server.port}"},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         ids = []
         for _ in range(2):
