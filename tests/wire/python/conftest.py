@@ -1,7 +1,10 @@
 """Fixtures: the program under test, clients that are closed afterwards, and its log where a test fails."""
 
+import os
+import pathlib
 import signal
 import sys
+import tempfile
 
 import pytest
 
@@ -13,6 +16,16 @@ from serving import COOKIE, KeySets, Serving
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 _seen = pytest.StashKey()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def elsewhere():
+    """What a command keeps where it runs is not kept among the tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        before = os.getcwd()
+        os.chdir(folder)
+        yield
+        os.chdir(before)
 
 
 @pytest.fixture(scope="session")
@@ -34,14 +47,37 @@ def start(request):
     """Starts servers of this test's own: `start({"heartbeat.interval_ms": 200})`."""
     started = []
 
-    def start(settings=None, port=None):
-        started.append(Server(settings, port))
+    def start(settings=None, port=None, **options):
+        started.append(Server(settings, port, **options))
         request.node.stash.setdefault(_seen, []).append((started[-1], 0))
         return started[-1]
 
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture
+def kept(request):
+    """Starts `moorline dev --data` of this test's own, in a directory of its own: `kept({"retention.own_records": 5})`."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = []
+
+        def kept(settings=None, **options):
+            options.setdefault("directory", pathlib.Path(folder) / f"data-{len(started)}")
+            started.append(Server(settings, **options))
+            request.node.stash.setdefault(_seen, []).append((started[-1], 0))
+            return started[-1]
+
+        yield kept
+        for server in started:
+            server.stop()
+
+
+@pytest.fixture(params=["kill", "drain"])
+def how(request):
+    """How a server ends: by kill -9, and in order by SIGTERM."""
+    return request.param
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import tempfile
@@ -88,25 +89,35 @@ def run_to_end(settings=None, listen=None, timeout=10):
 
 
 class Server:
+    """`moorline dev`; with a `directory` everything is kept there, without one in memory."""
+
     tls = None  # an SSLContext that trusts it, where it speaks TLS
 
-    def __init__(self, settings=None, port=None):
-        self.settings = settings or {}
+    def __init__(self, settings=None, port=None, directory=None, **popen):
+        self.settings, self.directory, self.popen = settings or {}, directory, popen
+        self._log = tempfile.TemporaryFile("w+b")
+        self._start(port)
+
+    def _start(self, port=None):
         for attempt in range(5):
             self.port = port or free_port()
-            self._log = tempfile.TemporaryFile("w+b")
-            self.process = subprocess.Popen(
-                [BINARY, "dev", "--listen", f"127.0.0.1:{self.port}"], env=environment(self.settings),
-                stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
-            )
+            said = len(self.log())
+            self._launch()
             _running.add(self.process)
             if self._comes_up():
                 return
-            self.stop()
-            if "in use" not in self.log().lower():
+            self._end()
+            if "in use" not in self.log()[said:].lower():
                 break
             time.sleep(0.05 * (attempt + 1))
-        raise AssertionError(f"the server did not start:\n{self.log()}")
+        raise AssertionError(f"the server did not start (exit code {self.process.returncode}):\n{self.log()[said:]}")
+
+    def _launch(self):
+        data = [] if self.directory is None else ["--data", str(self.directory)]
+        self.process = subprocess.Popen(
+            [BINARY, "dev", "--listen", f"127.0.0.1:{self.port}", *data], env=environment(self.settings),
+            stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, **self.popen,
+        )
 
     def _comes_up(self, timeout=15):
         deadline = time.monotonic() + timeout
@@ -126,11 +137,29 @@ class Server:
     def signal(self, number):
         self.process.send_signal(number)
 
-    def stop(self):
+    def _end(self):
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(timeout=10)
         _running.discard(self.process)
+
+    def down(self, how="kill"):
+        """Ends the process: by `kill` (-9), or by `drain` (SIGTERM), which must end it in order."""
+        if how == "drain":
+            self.signal(signal.SIGTERM)
+            assert self.process.wait(timeout=15) == 0, self.log()[-2000:]
+        self._end()
+
+    def up(self):
+        """Starts it again: the same port, settings and directory."""
+        self._start(self.port)
+
+    def restart(self, how="kill"):
+        self.down(how)
+        self.up()
+
+    def stop(self):
+        self._end()
 
     # --- HTTP ---
 
@@ -168,6 +197,21 @@ class Server:
     def to_room(self, room, count, type="note", **more):
         """Publishes numbered messages; the ids that they got."""
         return [self.publish({"room": room}, {"type": type, "n": n}, **more)["message_id"] for n in range(count)]
+
+    def messages(self, room, after=None, limit=1000):
+        """All messages that a room keeps, page by page."""
+        kept = []
+        while True:
+            page = self.get(f"/v1/rooms/{quote(room, safe='')}/messages?limit={limit}"
+                            + ("" if after is None else f"&after={after}"))["messages"]
+            kept += page
+            if len(page) < limit:
+                return kept
+            after = page[-1]["message_id"]
+
+    def has_committed(self):
+        """Waits until the store holds what was answered before: commits keep their order."""
+        assert self.publish({"room": "committed"}, {"type": "note"})["durability"] == "disk"
 
     def session(self, id):
         return self.get(f"/v1/sessions/{quote(id, safe='')}")

@@ -16,7 +16,7 @@ import tomllib
 import jwt
 
 from client import SUBPROTOCOL
-from server import BINARY, Server, _running, environment, free_port
+from server import BINARY, Server, environment
 from waiting import unique
 
 SCOPES = ("publish", "read", "manage", "tokens", "metrics")
@@ -123,10 +123,11 @@ def not_let_in(client, code=1008, reason="not authenticated", error="not_authent
 # --- the server ---
 
 class Serving(Server):
-    """`moorline serve` in a folder of its own: `settings` are added to an HMAC key and a file of API keys."""
+    """`moorline serve` in a folder of its own, where it keeps its data as well: `settings` are added to an HMAC key
+    and a file of API keys."""
 
     def __init__(self, settings=None, *, files=None, port=None, env=None, command=None, tls=None, **popen):
-        self.tls = tls
+        self.tls, self.env, self.command = tls, env or {}, command
         self._folder = tempfile.TemporaryDirectory()
         self.folder = pathlib.Path(self._folder.name)
         self.secret = os.urandom(32).hex().encode()
@@ -138,23 +139,17 @@ class Serving(Server):
         self.settings = {
             "auth.key": [{"algorithm": "HS256", "file": "token.secret"}], "keys.file": "keys.toml", **(settings or {}),
         }
-        for attempt in range(5):
-            self.port = port or free_port()
-            self.configure({})
-            self._out, self._err = tempfile.TemporaryFile("w+b"), tempfile.TemporaryFile("w+b")
-            self.process = subprocess.Popen(
-                command(self.config) if command else [BINARY, "serve", "--config", str(self.config)],
-                env={**environment({}), **(env or {})},
-                stdin=subprocess.DEVNULL, stdout=self._out, stderr=self._err, **popen,
-            )
-            _running.add(self.process)
-            if self._comes_up():
-                return
-            super().stop()
-            if "in use" not in self.log().lower():
-                break
-            time.sleep(0.05 * (attempt + 1))
-        raise AssertionError(f"the server did not start (exit code {self.process.returncode}):\n{self.log()}")
+        self.popen = popen
+        self._out, self._err = tempfile.TemporaryFile("w+b"), tempfile.TemporaryFile("w+b")
+        self._start(port)
+
+    def _launch(self):
+        self.configure({})
+        self.process = subprocess.Popen(
+            self.command(self.config) if self.command else [BINARY, "serve", "--config", str(self.config)],
+            env={**environment({}), **self.env}, stdin=subprocess.DEVNULL, stdout=self._out, stderr=self._err,
+            **self.popen,
+        )
 
     def configure(self, changes):
         """Writes the settings file, with these changes from now on."""

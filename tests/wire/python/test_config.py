@@ -104,6 +104,9 @@ def test_r32_every_setting_is_shown(tmp_path):
         assert rest in tree[section], name
         if name in ("http.listen", "auth.key", "keys.file", "retention.rule", "auth.jwks"):
             continue
+        if name == "store.directory":
+            assert tmp_path / tree[section][rest] == tmp_path / default, "a path, from the file's folder on"
+            continue
         wanted = json.loads(default) if re.fullmatch(r"\d+|\[.*\]", default) else default
         assert tree[section][rest] == wanted, name
     assert len(tree["auth"]["key"]) == 1 and tree["auth"]["key"][0]["algorithm"] == "HS256"
@@ -138,8 +141,9 @@ def test_r32_what_is_shown_can_be_served(tmp_path):
 
 
 def test_r32_paths_start_at_the_file_s_folder(serve, connect):
-    server = serve(cwd="/")
+    server = serve({"store.directory": "kept"}, cwd="/")
     assert connect(server, **server.as_user("ann")).is_open()
+    assert (server.folder / "kept").is_dir()
 
 
 def test_r32_the_environment_wins_over_the_file(serve, connect):
@@ -374,8 +378,7 @@ def test_bad_environment(tmp_path):
 
 
 def test_bad_serve_without_settings(tmp_path):
-    done = subprocess.run([BINARY, "serve"], env=environment({}),
-    stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    done = subprocess.run([BINARY, "serve"], env=environment({}), stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=10, cwd=tmp_path)
     assert done.returncode == 2, done
 

@@ -58,8 +58,9 @@ def test_r32_ready_is_said_once_it_can_be_reached(serve, tmp_path):
     """A second process on the same port cannot listen, so it must not say that it is ready."""
     server = serve()
     manager = Manager(str(tmp_path / "notify"))
+    env = environment({"store.directory": tmp_path / "data"})  # so that the port is all that they share
     done = subprocess.run([BINARY, "serve", "--config", str(server.config)], capture_output=True, timeout=15,
-                          env={**environment({}), "NOTIFY_SOCKET": str(tmp_path / "notify")}, stdin=subprocess.DEVNULL)
+                          env={**env, "NOTIFY_SOCKET": str(tmp_path / "notify")}, stdin=subprocess.DEVNULL)
     assert done.returncode != 0
     manager.sock.setblocking(False)
     with pytest.raises(BlockingIOError):
