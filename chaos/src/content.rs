@@ -11,6 +11,11 @@ pub(crate) struct Key {
     pub(crate) number: u32,
 }
 
+/// Publishers from this number on publish large messages, until [`BULK_END`].
+pub(crate) const BULK: u32 = 500;
+/// See [`BULK`].
+pub(crate) const BULK_END: u32 = 600;
+
 /// The publisher of the last message of each room, after which a member has everything.
 pub(crate) const LAST: u32 = 0;
 
@@ -30,7 +35,11 @@ impl Key {
     pub(crate) fn text(self) -> String {
         let mixed = (u64::from(self.publisher) << 32 | u64::from(self.number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         // A few are larger than a segment of TCP.
-        let words = if mixed % 61 == 0 { 400 } else { mixed % 8 };
+        let words = match self.publisher {
+            BULK..BULK_END => 1_000,
+            _ if mixed.is_multiple_of(61) => 400,
+            _ => mixed % 8,
+        };
         let mut text = format!(r#"{{"type":"chaos","key":"{self}","pad":""#);
         for word in 0..words {
             // Writing to a string cannot fail.

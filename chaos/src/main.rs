@@ -5,6 +5,7 @@ mod cases;
 mod content;
 mod history;
 mod http;
+mod peer;
 mod proxy;
 mod publisher;
 mod random;

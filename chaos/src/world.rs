@@ -1,6 +1,6 @@
 //! A server, what stands before it, its sessions and publishers; and how a run with them ends.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::socket::Place;
 /// Sessions that connect from one address.
 const PER_SOURCE: usize = 5_000;
 /// How long sessions may take to connect, or to come to rest, each time.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Sessions of one start come in steps, so that the first attempts do not fail.
 const STEP: usize = 250;
 
@@ -167,14 +167,9 @@ impl World {
         self.run.until(limit, |progress| read(&progress.established) >= total).await
     }
 
-    /// Lets everything come to rest: a last message to each room in which something was published, after which each
-    /// member has what is its own. Whether all got there is what the history shows.
-    pub(crate) async fn settle(&mut self, sent: &[Publication]) -> Result<()> {
-        let rooms: BTreeSet<&RoomName> = sent.iter().map(|publication| &publication.room).collect();
-        self.settle_rooms(rooms.into_iter().cloned().collect()).await
-    }
-
-    pub(crate) async fn settle_rooms(&mut self, rooms: Vec<RoomName>) -> Result<()> {
+    /// Lets everything come to rest: a last message to each of the rooms, after which a member has what is its own.
+    /// Whether all got there is what the history shows.
+    pub(crate) async fn settle(&mut self, rooms: Vec<RoomName>) -> Result<()> {
         self.server.ensure_alive()?;
         let wanted: Arc<HashSet<RoomName>> = Arc::new(rooms.iter().cloned().collect());
         for session in &self.sessions {

@@ -53,7 +53,7 @@ pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
     let resumed = read(&world.run.progress.resumed);
     let killed = world.last_stop();
     world.publications.append(&mut publisher.publications);
-    world.settle_rooms(rooms).await?;
+    world.settle(rooms).await?;
     let aftermath = world.finish().await?;
     let waits = killed.map(|stop| since(&aftermath, stop.at)).unwrap_or_default();
     println!("  from the kill until resumed: {}", spread(&waits));

@@ -15,7 +15,7 @@ use crate::world::{Plan, World};
 const SESSIONS: u32 = 200;
 const HTTP_PUBLISHERS: u32 = 3;
 const PER_ROOM: usize = 10;
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(20);
 
 pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
     let count = plan.sessions(SESSIONS);
@@ -48,7 +48,7 @@ pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
     println!("  the faults are over: {}", weather.told());
     let back = world.all_back(LIMIT).await;
     rooms.extend(own_rooms(&world.seat()).pop());
-    world.settle_rooms(rooms).await?;
+    world.settle(rooms).await?;
     let aftermath = world.finish().await?;
     let bars = vec![Bar::new("all sessions are back after the last fault", back), judge(&aftermath)];
     Ok(Verdict { bars, skipped: None })

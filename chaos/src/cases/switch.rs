@@ -54,7 +54,7 @@ pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
     }
     stop.send_replace(true);
     world.publications.extend(publishing.await?);
-    world.settle_rooms(rooms).await?;
+    world.settle(rooms).await?;
     let aftermath = world.finish().await?;
     let endings = |of: fn(&Ending) -> bool| {
         let entries = aftermath.history.sessions.iter().flat_map(|session| &session.entries);

@@ -35,7 +35,6 @@ pub(super) struct Driver {
     /// The next text that is sent is `hello`.
     pub(super) greets: bool,
     pub(super) is_up: bool,
-    pub(super) was_established: bool,
     pub(super) lost_at: Option<Instant>,
     /// The epochs that this connection named.
     pub(super) epochs: HashMap<RoomName, Epoch>,
@@ -45,6 +44,10 @@ pub(super) struct Driver {
     /// Messages since the last acknowledgement.
     pub(super) unacked: HashMap<RoomName, u32>,
     pub(super) members: HashSet<RoomName>,
+    /// Rooms that were asked for and are not confirmed.
+    pub(super) joining: HashSet<RoomName>,
+    /// Rooms whose last message is waited for.
+    pub(super) awaited: HashSet<RoomName>,
     pub(super) log: Log,
     /// Where each publish is in the record.
     pub(super) publishes: HashMap<String, usize>,
@@ -72,13 +75,14 @@ impl Driver {
             connection: 0,
             greets: false,
             is_up: false,
-            was_established: false,
             lost_at: None,
             epochs: HashMap::new(),
             acks: BTreeMap::new(),
             acks_sent: 0,
             unacked: HashMap::new(),
             members: HashSet::new(),
+            joining: HashSet::new(),
+            awaited: HashSet::new(),
             publishes: HashMap::new(),
             lingering: Vec::new(),
             frozen_until: None,
@@ -222,6 +226,7 @@ impl Driver {
 
     pub(super) fn join(&mut self, room: RoomName) {
         self.log.push(self.connection, What::Joining { room: room.clone() });
+        self.joining.insert(room.clone());
         self.tell(Input::Join { room, since: Since::Now });
     }
 

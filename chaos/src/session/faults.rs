@@ -46,7 +46,13 @@ impl Driver {
     }
 
     /// Leaves the connection as a phone leaves one that its network no longer carries, and comes back at once.
+    ///
+    /// Only once it is established: a `hello` that was held back and arrives late would take the session from its
+    /// newer connection, which the protocol allows.
     fn switch(&mut self, held: Duration) {
+        if !self.is_up {
+            return;
+        }
         let (Some(socket), Some(link)) = (self.socket.take(), self.link.take()) else { return };
         link.set(Flow::Hold, Flow::Hold);
         let (run, connection) = (self.run.clone(), self.connection);
@@ -73,13 +79,14 @@ impl Driver {
 
     /// Once nothing is open, says how many last messages it will get.
     pub(super) fn settle(&mut self) {
-        if !self.is_up || self.machine.unanswered() > 0 {
+        if !self.is_up || self.machine.unanswered() > 0 || !self.joining.is_empty() {
             return;
         }
         let Some(rooms) = self.settles.take() else { return };
         let own = super::own_rooms(&self.seat);
-        let due = self.members.iter().chain(&own).filter(|room| rooms.contains(room)).count();
-        self.run.progress.due.fetch_add(due, Ordering::Relaxed);
+        let due = self.members.iter().chain(&own).filter(|room| rooms.contains(*room));
+        self.awaited = due.cloned().collect();
+        self.run.progress.due.fetch_add(self.awaited.len(), Ordering::Relaxed);
         count(&self.run.progress.settled);
     }
 }

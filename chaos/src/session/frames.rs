@@ -24,8 +24,6 @@ pub(crate) struct Greeting {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Room {
     epoch: String,
-    pub(crate) message_id: u64,
-    pub(crate) replayed: u64,
 }
 
 impl Greeting {

@@ -55,7 +55,7 @@ impl Driver {
 
     fn fresh(&mut self, room: &RoomName, content: &Content) {
         let is_last = matches!(content, Content::Whole(key) if key.publisher == LAST);
-        if is_last {
+        if is_last && self.awaited.remove(room) {
             count(&self.run.progress.last);
         }
         if self.seat.acks_every == 0 {
@@ -92,6 +92,7 @@ impl Driver {
         match event {
             Event::Established { resumed, .. } => self.established(resumed),
             Event::Joined { room, position } => {
+                self.joining.remove(&room);
                 self.members.insert(room.clone());
                 self.log.push(self.connection, What::Joined { room, position });
             }
@@ -128,9 +129,9 @@ impl Driver {
         }
         if !resumed {
             self.members.clear();
+            self.joining.clear();
             self.seat.rooms.clone().into_iter().for_each(|room| self.join(room));
         }
-        self.was_established = true;
     }
 
     fn answered(&mut self, id: &PublishId, outcome: Outcome) {

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use moorline_proto::time::Instant;
-
 use crate::history::{Entry, Publication, What};
 use crate::run::{Run, count};
 
@@ -19,7 +17,7 @@ pub(crate) struct Record {
     pub(crate) publications: Vec<Publication>,
     /// How long each loss of the connection lasted.
     pub(crate) backs: Vec<Duration>,
-    /// How long each fresh message took from its publisher.
+    /// It saw more than is kept.
     pub(crate) truncated: bool,
 }
 
@@ -33,10 +31,6 @@ pub(super) struct Log {
 impl Log {
     pub(super) fn new(run: Arc<Run>) -> Self {
         Self { run, record: Record::default() }
-    }
-
-    pub(super) fn now(&self) -> Instant {
-        self.run.now()
     }
 
     pub(super) fn push(&mut self, connection: u32, what: What) {

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 pub(crate) use self::frames::Greeting;
-pub(crate) use self::log::Record;
+use self::log::Record;
 use crate::content::Key;
 use crate::proxy::{Flow, Proxy};
 use crate::run::Run;
