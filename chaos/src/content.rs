@@ -36,7 +36,7 @@ impl Key {
         let mixed = (u64::from(self.publisher) << 32 | u64::from(self.number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         // A few are larger than a segment of TCP.
         let words = match self.publisher {
-            BULK..BULK_END => 1_000,
+            BULK..BULK_END => 4_000,
             _ if mixed.is_multiple_of(61) => 400,
             _ => mixed % 8,
         };

@@ -138,8 +138,14 @@ impl World {
 
     /// kill -9 and a start on the same data.
     pub(crate) async fn kill(&mut self) -> Result<()> {
+        self.kill_and(|| Ok(())).await
+    }
+
+    /// kill -9, something that is done while the server is down, and a start.
+    pub(crate) async fn kill_and(&mut self, between: impl FnOnce() -> Result<()>) -> Result<()> {
         let at = self.run.now();
         self.server.kill().await?;
+        between()?;
         self.back(at, false).await
     }
 

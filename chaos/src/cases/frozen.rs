@@ -1,7 +1,6 @@
 //! Some of the readers of a room stand still: the others must not notice, nor the server's memory.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -13,6 +12,7 @@ use crate::content::{BULK, Content, Key};
 use crate::history::{History, What};
 use crate::publisher::{Letter, Publisher};
 use crate::report::{Bar, Verdict, judge, quantile, spread};
+use crate::run::{Run, read};
 use crate::session::Command;
 use crate::world::{Plan, World};
 
@@ -20,8 +20,8 @@ const SESSIONS: u32 = 1_000;
 /// One in so many is frozen.
 const FROZEN_IN: usize = 10;
 const SPAN: Duration = Duration::from_secs(8);
-/// Messages of 8 kB.
-const EVERY: Duration = Duration::from_millis(100);
+/// Between two messages to everyone, and between two of 32 kB to those that are to be frozen.
+const EVERY: Duration = Duration::from_millis(50);
 const STALL_TIMEOUT: Duration = Duration::from_secs(4);
 /// Small, so that the server's side fills up.
 const RECEIVE_BYTES: u32 = 4_096;
@@ -35,17 +35,22 @@ const SLACK_BYTES: u64 = 96 * 1024 * 1024;
 
 pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
     let count = plan.sessions(SESSIONS);
-    let common = room("everyone");
+    let (common, heavy) = (room("everyone"), room("heavy"));
     let mut world = World::start(plan, plan.setup().with("CONNECTION__STALL_TIMEOUT_MS", STALL_TIMEOUT.as_millis())).await?;
     world
         .fill(count, |mut seat| {
             seat.rooms = vec![common.clone()];
+            if is_frozen(seat.number) {
+                seat.rooms.push(heavy.clone());
+            }
             seat.place.receive_bytes = is_frozen(seat.number).then_some(RECEIVE_BYTES);
             seat
         })
         .await?;
-    let mut publisher = world.publisher(BULK);
-    let baseline = publish(&world, &mut publisher, &common).await;
+    let (mut publisher, mut bulk) = (world.publisher(1), world.publisher(BULK));
+    // The same load in both halves: only the freezing differs.
+    let (baseline, _) =
+        tokio::join!(publish(&world.run, &mut publisher, &common), publish(&world.run, &mut bulk, &heavy));
     let before = world.server.resident_bytes();
     for (number, session) in world.sessions.iter().enumerate() {
         if is_frozen(number) {
@@ -53,12 +58,16 @@ pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
         }
     }
     println!("  {} of {count} readers are frozen", count.div_ceil(FROZEN_IN));
-    let disturbed = publish(&world, &mut publisher, &common).await;
+    let (disturbed, _) =
+        tokio::join!(publish(&world.run, &mut publisher, &common), publish(&world.run, &mut bulk, &heavy));
     let after = world.server.resident_bytes();
     tokio::time::sleep(STALL_TIMEOUT).await;
     world.publications.append(&mut publisher.publications);
+    world.publications.append(&mut bulk.publications);
     let back = world.all_back(LIMIT).await;
-    world.settle(vec![common]).await?;
+    world.run.until(LIMIT, |progress| read(&progress.resumed) >= count.div_ceil(FROZEN_IN)).await;
+    let resumed = read(&world.run.progress.resumed);
+    world.settle(vec![common, heavy]).await?;
     let aftermath = world.finish().await?;
     let calm = latencies(&aftermath.history, baseline);
     let busy = latencies(&aftermath.history, disturbed);
@@ -77,7 +86,10 @@ pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
                 format!("the server's memory grew by at most {} MiB ({shown})", cap >> 20),
                 grown.is_none_or(|grown| grown <= cap),
             ),
-            Bar::new("the frozen ones are back", back),
+            Bar::new(
+                format!("the server closed the frozen ones, and they are back, resumed ({resumed})"),
+                back && resumed >= count.div_ceil(FROZEN_IN),
+            ),
             judge(&aftermath),
         ],
         skipped: None,
@@ -89,8 +101,7 @@ const fn is_frozen(number: usize) -> bool {
 }
 
 /// Publishes at an even pace; from when to when.
-async fn publish(world: &World, publisher: &mut Publisher, room: &RoomName) -> (Instant, Instant) {
-    let run = Arc::clone(&world.run);
+async fn publish(run: &Run, publisher: &mut Publisher, room: &RoomName) -> (Instant, Instant) {
     let begun = run.now();
     let mut beat = tokio::time::interval(EVERY);
     while run.now().since(begun) < SPAN {

@@ -1,11 +1,13 @@
 //! What is done to the server and its clients: a case in each file, with its bar.
 
+mod audit;
 mod disk_full;
 mod exhaust;
 mod frozen;
 mod half_open;
 mod kill;
 mod mixed;
+mod mount;
 mod power;
 mod resume;
 mod switch;
