@@ -33,7 +33,8 @@ impl Key {
 
     /// The message as JSON text.
     pub(crate) fn text(self) -> String {
-        let mixed = (u64::from(self.publisher) << 32 | u64::from(self.number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed =
+            (u64::from(self.publisher) << 32 | u64::from(self.number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         // A few are larger than a segment of TCP.
         let words = match self.publisher {
             BULK..BULK_END => 4_000,

@@ -33,7 +33,8 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) fn new(address: SocketAddrV4) -> Result<Self> {
-        let http = reqwest::Client::builder().no_hickory_dns().no_proxy().http1_only().timeout(REQUEST_TIMEOUT);
+        let http =
+            reqwest::Client::builder().no_hickory_dns().no_proxy().http1_only().timeout(REQUEST_TIMEOUT);
         Ok(Self { http: http.build().context("the HTTP client")?, base: format!("http://{address}") })
     }
 

@@ -28,7 +28,8 @@ use crate::world::Plan;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let chance = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| u64::from(since.subsec_nanos()));
+    let chance =
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| u64::from(since.subsec_nanos()));
     let seed = arguments.seed.unwrap_or(chance);
     println!("case {:?}, seed {seed}", arguments.case);
     match carry_out(arguments, seed) {

@@ -54,7 +54,11 @@ impl Peer {
     }
 
     /// All texts until one of them is what is waited for, the end of the connection, or the limit; and how it ended.
-    pub(crate) async fn texts(&mut self, limit: Duration, is_last: impl Fn(&str) -> bool) -> (Vec<String>, Heard) {
+    pub(crate) async fn texts(
+        &mut self,
+        limit: Duration,
+        is_last: impl Fn(&str) -> bool,
+    ) -> (Vec<String>, Heard) {
         let mut texts = Vec::new();
         let reading = async {
             loop {

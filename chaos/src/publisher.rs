@@ -63,7 +63,8 @@ impl Publisher {
         if letter.is_refused {
             message.insert_str(1, r#""room":"reserved","#);
         }
-        let except = letter.except.as_ref().map_or(String::new(), |(_, except)| format!(r#","except":{except}"#));
+        let except =
+            letter.except.as_ref().map_or(String::new(), |(_, except)| format!(r#","except":{except}"#));
         let body = format!(r#"{{"to":{},"id":"{key}","message":{message}{except}}}"#, letter.to);
         let sent = self.run.now();
         let outcome = loop {

@@ -121,7 +121,8 @@ pub(crate) fn quantile(sorted: &[Duration], percent: usize) -> Duration {
 /// The events of the session and room that a violation is about.
 fn events(history: &History, violation: &Violation) {
     let Some(session) = violation.session.and_then(|number| history.sessions.get(number)) else { return };
-    let concerns = |what: &What| what.room().is_none_or(|room| violation.room.as_ref().is_none_or(|of| of == room));
+    let concerns =
+        |what: &What| what.room().is_none_or(|room| violation.room.as_ref().is_none_or(|of| of == room));
     let entries: Vec<_> = session.entries.iter().filter(|entry| concerns(&entry.what)).collect();
     if entries.len() > EVENTS_SHOWN {
         println!("  … {} earlier events of {}", entries.len() - EVENTS_SHOWN, session.name);
@@ -132,7 +133,10 @@ fn events(history: &History, violation: &Violation) {
     }
     for stop in &history.stops {
         let (at, back) = (stop.at.elapsed().as_millis(), stop.back.elapsed().as_millis());
-        println!("  {at:>8} ms  the server {}, back at {back} ms", if stop.clean { "ended" } else { "was killed" });
+        println!(
+            "  {at:>8} ms  the server {}, back at {back} ms",
+            if stop.clean { "ended" } else { "was killed" }
+        );
     }
 }
 

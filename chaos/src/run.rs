@@ -62,7 +62,8 @@ impl Run {
 
     /// Whether the planted fault lets the next message be forgotten.
     pub(crate) fn forgets(&self) -> bool {
-        self.plant == Some(Plant::Drop997) && (self.recorded.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(997)
+        self.plant == Some(Plant::Drop997)
+            && (self.recorded.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(997)
     }
 
     /// Waits until the counters say so, at most for `limit`. Whether they did.

@@ -74,7 +74,9 @@ pub(crate) enum SocketError {
 impl Socket {
     /// Opens a WebSocket at `path`, which has the query.
     pub(crate) async fn open(place: &Place, path: &str) -> Result<Self, SocketError> {
-        tokio::time::timeout(OPEN_TIMEOUT, Self::shake_hands(place, path)).await.map_err(|_| SocketError::Silent)?
+        tokio::time::timeout(OPEN_TIMEOUT, Self::shake_hands(place, path))
+            .await
+            .map_err(|_| SocketError::Silent)?
     }
 
     async fn shake_hands(place: &Place, path: &str) -> Result<Self, SocketError> {
@@ -135,7 +137,9 @@ impl Socket {
             match decoded.event {
                 Some(Event::Text(text)) => return Ok(Some(Incoming::Text(text.into_owned()))),
                 Some(Event::Ping(payload)) => return Ok(Some(Incoming::Ping(payload.into_owned()))),
-                Some(Event::Close(close)) => return Ok(Some(Incoming::Closed(close.map(|close| close.code)))),
+                Some(Event::Close(close)) => {
+                    return Ok(Some(Incoming::Closed(close.map(|close| close.code))));
+                }
                 Some(Event::Binary(_) | Event::Pong(_)) | None => {}
             }
         }

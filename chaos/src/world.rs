@@ -124,7 +124,8 @@ impl World {
                     read(&progress.established) >= total && read(&progress.joined) >= due
                 });
                 if !there.await {
-                    let (up, joined) = (read(&self.run.progress.established), read(&self.run.progress.joined));
+                    let (up, joined) =
+                        (read(&self.run.progress.established), read(&self.run.progress.joined));
                     bail!("only {up} of {total} sessions are connected, with {joined} of {due} memberships");
                 }
             }
@@ -213,7 +214,11 @@ impl World {
             }
             self.publications.extend(record.publications);
             backs.extend(record.backs);
-            history.sessions.push(Seen { name: seat.name.clone(), own: own_rooms(seat), entries: record.entries });
+            history.sessions.push(Seen {
+                name: seat.name.clone(),
+                own: own_rooms(seat),
+                entries: record.entries,
+            });
         }
         backs.sort_unstable();
         history.publications = self.publications;

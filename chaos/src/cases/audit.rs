@@ -24,7 +24,8 @@ pub(super) async fn audit(api: &Api, publications: &[Publication]) -> Result<Bar
     for (room, accepted) in rooms {
         let kept = kept(api, room).await?;
         checked += accepted.len();
-        missing.extend(accepted.into_iter().filter(|(offset, key)| kept.get(offset) != Some(&key.to_string())));
+        missing
+            .extend(accepted.into_iter().filter(|(offset, key)| kept.get(offset) != Some(&key.to_string())));
     }
     for (offset, key) in missing.iter().take(5) {
         println!("  acknowledged and not kept: {key}, as message {offset}");

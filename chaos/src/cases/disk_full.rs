@@ -86,9 +86,10 @@ async fn full(plan: &Plan) -> Result<Vec<Bar>> {
 async fn failing(plan: &Plan) -> Result<Vec<Bar>> {
     let mut setup = plan.setup();
     // The tracer is the child's child, so that signals reach the server itself.
-    setup.wrapper = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync", "-e", FAILING]
-        .map(str::to_owned)
-        .to_vec();
+    setup.wrapper =
+        ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync", "-e", FAILING]
+            .map(str::to_owned)
+            .to_vec();
     let (mut world, rooms) = world(plan, setup, plan.folder.join("failing")).await?;
     let api = world.server.api().clone();
     let mut crowd = Crowd::new(Arc::clone(&world.run), rooms.clone(), world.sessions.len());

@@ -41,7 +41,8 @@ pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
     println!("  the server says {stats}");
     let absent = stats["absent"].as_u64().context("no `absent` in the figures")?;
     let log_bytes = stats["log_bytes"].as_u64().context("no `log_bytes` in the figures")?;
-    let (first, last) = (sample(&server, &tokens, 0).await?, sample(&server, &tokens, count.saturating_sub(SAMPLE)).await?);
+    let (first, last) =
+        (sample(&server, &tokens, 0).await?, sample(&server, &tokens, count.saturating_sub(SAMPLE)).await?);
     server.ensure_alive()?;
     let grown = before.zip(after).map(|(before, after)| after.saturating_sub(before));
     let shown = grown.map_or("not known here".to_owned(), |grown| format!("{} MiB", grown >> 20));
@@ -62,7 +63,9 @@ pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
                 grown.is_none_or(|grown| grown <= cap),
             ),
             Bar::new(
-                format!("who was away longest is told of the loss, who was away shortest goes on ({first:?}, {last:?})"),
+                format!(
+                    "who was away longest is told of the loss, who was away shortest goes on ({first:?}, {last:?})"
+                ),
                 first.untold == 0 && last.untold == 0 && last.resumed > 0,
             ),
         ],

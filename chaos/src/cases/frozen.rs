@@ -22,7 +22,8 @@ const FROZEN_IN: usize = 10;
 const SPAN: Duration = Duration::from_secs(8);
 /// Between two messages to everyone, and between two of 32 kB to those that are to be frozen.
 const EVERY: Duration = Duration::from_millis(50);
-const STALL_TIMEOUT: Duration = Duration::from_secs(4);
+const STALL_TIMEOUT_MS: u64 = 4_000;
+const STALL_TIMEOUT: Duration = Duration::from_millis(STALL_TIMEOUT_MS);
 /// Small, so that the server's side fills up.
 const RECEIVE_BYTES: u32 = 4_096;
 const LIMIT: Duration = Duration::from_secs(60);
@@ -36,7 +37,8 @@ const SLACK_BYTES: u64 = 96 * 1024 * 1024;
 pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
     let count = plan.sessions(SESSIONS);
     let (common, heavy) = (room("everyone"), room("heavy"));
-    let mut world = World::start(plan, plan.setup().with("CONNECTION__STALL_TIMEOUT_MS", STALL_TIMEOUT.as_millis())).await?;
+    let mut world =
+        World::start(plan, plan.setup().with("CONNECTION__STALL_TIMEOUT_MS", STALL_TIMEOUT_MS)).await?;
     world
         .fill(count, |mut seat| {
             seat.rooms = vec![common.clone()];
@@ -79,7 +81,10 @@ pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
     Ok(Verdict {
         bars: vec![
             Bar::new(
-                format!("the others' p99 is at most twice that before ({:.1?} of {bound:.1?})", quantile(&busy, 99)),
+                format!(
+                    "the others' p99 is at most twice that before ({:.1?} of {bound:.1?})",
+                    quantile(&busy, 99)
+                ),
                 quantile(&busy, 99) <= bound,
             ),
             Bar::new(

@@ -15,8 +15,8 @@ use crate::socket::Place;
 use crate::world::Plan;
 
 const SESSIONS: u32 = 5_000;
-const INTERVAL: Duration = Duration::from_millis(1_000);
-const IDLE_TIMEOUT: Duration = Duration::from_millis(3_000);
+const INTERVAL_MS: u64 = 1_000;
+const IDLE_TIMEOUT_MS: u64 = 3_000;
 /// How much later than its timeout a peer may be found.
 const GRACE: Duration = Duration::from_secs(1);
 /// For looking: the figures are taken this often.
@@ -27,11 +27,13 @@ const AT_ONCE: usize = 64;
 
 pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
     let count = plan.sessions(SESSIONS);
-    let setup = plan.setup().with("HEARTBEAT__INTERVAL_MS", INTERVAL.as_millis());
-    let setup = setup.with("HEARTBEAT__IDLE_TIMEOUT_MS", IDLE_TIMEOUT.as_millis());
+    let setup = plan.setup().with("HEARTBEAT__INTERVAL_MS", INTERVAL_MS);
+    let setup = setup.with("HEARTBEAT__IDLE_TIMEOUT_MS", IDLE_TIMEOUT_MS);
     let mut server = Server::start(setup, &plan.folder).await?;
     let begun = Instant::now();
-    let peers = connect(&server, count, |number| (format!("u{number}"), json!({"session": format!("s{number}")}))).await?;
+    let peers =
+        connect(&server, count, |number| (format!("u{number}"), json!({"session": format!("s{number}")})))
+            .await?;
     // Nobody spoke after this.
     let silent = Instant::now();
     println!("  {count} peers fell silent, after {:.1?} of connecting", begun.elapsed());
@@ -55,7 +57,7 @@ pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
     .await?;
     let resumed = back.iter().filter(|peer| peer.greeting.resumed).count();
     server.ensure_alive()?;
-    let within = IDLE_TIMEOUT + GRACE;
+    let within = Duration::from_millis(IDLE_TIMEOUT_MS) + GRACE;
     let shown = reaped.map_or("never".to_owned(), |after| format!("{after:.1?}"));
     Ok(Verdict {
         bars: vec![

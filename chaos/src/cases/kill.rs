@@ -22,7 +22,8 @@ const BACK_WITHIN: Duration = Duration::from_secs(15);
 
 pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
     let count = plan.sessions(SESSIONS);
-    let rooms: Vec<RoomName> = (0..count.div_ceil(PER_ROOM)).map(|number| room(&format!("room-{number}"))).collect();
+    let rooms: Vec<RoomName> =
+        (0..count.div_ceil(PER_ROOM)).map(|number| room(&format!("room-{number}"))).collect();
     let mut world = World::start(plan, plan.setup()).await?;
     world
         .fill(count, |mut seat| {
@@ -40,7 +41,8 @@ pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
         }
     }
     let due = u64::try_from(count * UNACKED)?;
-    let all = world.run.until(LIMIT, |progress| progress.fresh.load(std::sync::atomic::Ordering::Relaxed) >= due);
+    let all =
+        world.run.until(LIMIT, |progress| progress.fresh.load(std::sync::atomic::Ordering::Relaxed) >= due);
     let delivered = all.await;
     println!("  {due} messages are delivered and not acknowledged; kill -9");
     world.kill().await?;
@@ -61,9 +63,15 @@ pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
     Ok(Verdict {
         bars: vec![
             Bar::new("everything was delivered before the kill", delivered),
-            Bar::new(format!("all {count} sessions are back and resumed ({resumed})"), back && resumed >= count),
             Bar::new(
-                format!("99 % are back within {BACK_WITHIN:?} of the kill (p99 {:.1?})", quantile(&waits, 99)),
+                format!("all {count} sessions are back and resumed ({resumed})"),
+                back && resumed >= count,
+            ),
+            Bar::new(
+                format!(
+                    "99 % are back within {BACK_WITHIN:?} of the kill (p99 {:.1?})",
+                    quantile(&waits, 99)
+                ),
                 within * 100 >= count * 99,
             ),
             judge(&aftermath),

@@ -19,7 +19,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
     let count = plan.sessions(SESSIONS);
-    let home: Vec<RoomName> = (0..count.div_ceil(PER_ROOM)).map(|number| room(&format!("home-{number}"))).collect();
+    let home: Vec<RoomName> =
+        (0..count.div_ceil(PER_ROOM)).map(|number| room(&format!("home-{number}"))).collect();
     let passing: Vec<RoomName> = (0..4).map(|number| room(&format!("passing-{number}"))).collect();
     let setup = plan.setup().with("HEARTBEAT__INTERVAL_MS", 1_000).with("HEARTBEAT__IDLE_TIMEOUT_MS", 4_000);
     let setup = setup.with("DRAIN__SPREAD_MS", 300).with("DRAIN__TIMEOUT_MS", 3_000);
@@ -37,7 +38,8 @@ pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
     println!("  {count} sessions are connected; {} s of faults", plan.arguments.seconds);
     let mut rooms = [home.clone(), passing.clone()].concat();
     let mut crowd = Crowd::new(Arc::clone(&world.run), rooms.clone(), count);
-    let publishers = (1..=HTTP_PUBLISHERS).map(|number| crowd.publish(world.publisher(number))).collect::<Vec<_>>();
+    let publishers =
+        (1..=HTTP_PUBLISHERS).map(|number| crowd.publish(world.publisher(number))).collect::<Vec<_>>();
     let span = Duration::from_secs(plan.arguments.seconds);
     let mut weather = Weather::new(&world.run, passing, !plan.arguments.memory);
     weather.pass(&mut world, &mut crowd, span).await?;

@@ -50,6 +50,18 @@ impl Mount {
         Ok(disk)
     }
 
+    /// Whether a cut does what it is for: what was synced is there after it, what was not is not.
+    pub(super) fn proves_itself(&self) -> Result<bool> {
+        let (synced, lost) = (self.at.join("synced"), self.at.join("lost"));
+        std::fs::write(&synced, "kept")?;
+        std::fs::File::open(&synced)?.sync_all()?;
+        std::fs::File::open(&self.at)?.sync_all()?;
+        std::fs::write(&lost, "lost")?;
+        self.cut_power()?;
+        self.restore_power()?;
+        Ok(std::fs::read(&synced)? == b"kept" && std::fs::read(&lost).map_or(true, |bytes| bytes.is_empty()))
+    }
+
     fn mount(&self) -> Result<()> {
         let device = self.device.as_deref().context("a file system in memory is mounted once")?;
         run("mount", &["-t", "ext4", device, text(&self.at)?]).map(drop)

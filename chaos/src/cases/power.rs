@@ -25,6 +25,7 @@ pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
         return Ok(Verdict { skipped: Some(why), ..Verdict::default() });
     }
     let disk = Mount::disk(plan.folder.join("disk"), DISK_MEBIBYTES)?;
+    let proof = Bar::new("a cut loses what was not synced, and nothing else", disk.proves_itself()?);
     let mut setup = plan.setup();
     setup.data = setup.data.map(|_| disk.at.join("data"));
     let rooms: Vec<RoomName> = (0..ROOMS).map(|number| room(&format!("room-{number}"))).collect();
@@ -48,7 +49,6 @@ pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
         world.kill_and(|| disk.restore_power()).await?;
         cuts += 1;
     }
-    println!("  {cuts} power cuts");
     crowd.stop();
     for publisher in publishers {
         world.publications.extend(publisher.await?);
@@ -57,6 +57,7 @@ pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
     world.settle(rooms).await?;
     let kept = audit(world.server.api(), &world.publications).await?;
     let aftermath = world.finish().await?;
-    let bars = vec![Bar::new("all sessions are back after the last cut", back), kept, judge(&aftermath)];
+    let back = Bar::new(format!("all sessions are back after the last of {cuts} cuts"), back);
+    let bars = vec![proof, back, kept, judge(&aftermath)];
     Ok(Verdict { bars, skipped: None })
 }

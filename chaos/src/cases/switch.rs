@@ -23,7 +23,8 @@ const BACK_WITHIN: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
     let count = plan.sessions(SESSIONS);
-    let rooms: Vec<RoomName> = (0..count.div_ceil(PER_ROOM)).map(|number| room(&format!("room-{number}"))).collect();
+    let rooms: Vec<RoomName> =
+        (0..count.div_ceil(PER_ROOM)).map(|number| room(&format!("room-{number}"))).collect();
     let mut world = World::start(plan, plan.setup()).await?.with_proxy().await?;
     world
         .fill(count, |mut seat| {
@@ -50,7 +51,10 @@ pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
             tokio::time::sleep(APART).await;
         }
         let back = world.all_back(LIMIT).await;
-        println!("  round {round} of {SWITCHES}: {}", if back { "all are back" } else { "some are not back" });
+        println!(
+            "  round {round} of {SWITCHES}: {}",
+            if back { "all are back" } else { "some are not back" }
+        );
     }
     stop.send_replace(true);
     world.publications.extend(publishing.await?);
@@ -64,9 +68,15 @@ pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
     let (due, p99) = (count * SWITCHES, quantile(&aftermath.backs, 99));
     Ok(Verdict {
         bars: vec![
-            Bar::new(format!("all {due} take-overs succeed ({})", aftermath.backs.len()), aftermath.backs.len() == due),
+            Bar::new(
+                format!("all {due} take-overs succeed ({})", aftermath.backs.len()),
+                aftermath.backs.len() == due,
+            ),
             Bar::new(format!("each loser is closed with 4001 ({replaced} of {due})"), replaced == due),
-            Bar::new(format!("p99 of the time until back is under {BACK_WITHIN:?} ({p99:.0?})"), p99 < BACK_WITHIN),
+            Bar::new(
+                format!("p99 of the time until back is under {BACK_WITHIN:?} ({p99:.0?})"),
+                p99 < BACK_WITHIN,
+            ),
             judge(&aftermath),
         ],
         skipped: None,

@@ -51,18 +51,43 @@ pub(crate) struct Entry {
 /// What it was.
 #[derive(Clone, Debug)]
 pub(crate) enum What {
-    Established { resumed: bool },
+    Established {
+        resumed: bool,
+    },
     /// The application asked to become a member.
-    Joining { room: RoomName },
-    Joined { room: RoomName, position: Position },
+    Joining {
+        room: RoomName,
+    },
+    Joined {
+        room: RoomName,
+        position: Position,
+    },
     /// The application asked to be none any more.
-    Leaving { room: RoomName },
-    Left { room: RoomName },
+    Leaving {
+        room: RoomName,
+    },
+    Left {
+        room: RoomName,
+    },
     /// `fresh`: the client gave it to the application; otherwise it dropped it as one that it had.
-    Message { room: RoomName, epoch: Option<Epoch>, offset: Offset, content: Content, fresh: bool },
-    Reset { room: RoomName, reason: ResetReason, from: Option<Offset>, to: Position },
+    Message {
+        room: RoomName,
+        epoch: Option<Epoch>,
+        offset: Offset,
+        content: Content,
+        fresh: bool,
+    },
+    Reset {
+        room: RoomName,
+        reason: ResetReason,
+        from: Option<Offset>,
+        to: Position,
+    },
     /// The server confirmed an acknowledgement.
-    Acked { room: RoomName, offset: Offset },
+    Acked {
+        room: RoomName,
+        offset: Offset,
+    },
     /// The connection was broken or taken away on purpose.
     Broken,
     Closed(Ending),

@@ -66,7 +66,9 @@ pub(super) fn spells(session: &Session, room: &RoomName, entries: &[&Entry]) -> 
 /// Own rooms begin with the session.
 fn own(session: &Session) -> Vec<Spell> {
     let mut spells: Vec<Spell> = Vec::new();
-    for entry in session.entries.iter().filter(|entry| matches!(entry.what, What::Established { resumed: false })) {
+    for entry in
+        session.entries.iter().filter(|entry| matches!(entry.what, What::Established { resumed: false }))
+    {
         if let Some(former) = spells.last_mut() {
             former.ending = Some(entry.at);
             former.over = Some(entry.at);

@@ -117,10 +117,8 @@ async fn carry(
         // Without it the proxy is only slower.
         let _slower = stream.set_nodelay(true);
     }
-    let carried = tokio::try_join!(
-        pump::pump(&client, &server, &mut up),
-        pump::pump(&server, &client, &mut down)
-    );
+    let carried =
+        tokio::try_join!(pump::pump(&client, &server, &mut up), pump::pump(&server, &client, &mut down));
     if carried.is_err() {
         reset(&client);
         reset(&server);

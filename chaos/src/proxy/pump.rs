@@ -35,7 +35,7 @@ pub(super) async fn pump(
                 continue;
             }
             Flow::Reset => return Err(Broken),
-            Flow::HalfClose => return Ok(end(to)),
+            Flow::HalfClose => break,
             Flow::Slice(bytes) => bytes.clamp(1, BUFFER_BYTES),
             Flow::Throttle(bytes) => (bytes / BEATS_PER_S).clamp(1, BUFFER_BYTES),
             Flow::Cut(after) => (*until_cut.get_or_insert(after)).min(BUFFER_BYTES),
@@ -52,7 +52,7 @@ pub(super) async fn pump(
             readable = from.readable() => readable.map_err(|_| Broken)?,
         }
         let length = match from.try_read(&mut buffer[..at_once]) {
-            Ok(0) => return Ok(end(to)),
+            Ok(0) => break,
             Ok(length) => length,
             Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
             Err(_) => return Err(Broken),
@@ -69,12 +69,9 @@ pub(super) async fn pump(
             _ => {}
         }
     }
-}
-
-/// Passes the end on.
-fn end(to: &TcpStream) {
     // Whoever is gone needs no telling.
     let _gone = SockRef::from(to).shutdown(Shutdown::Write);
+    Ok(())
 }
 
 async fn write(to: &TcpStream, mut bytes: &[u8]) -> Result<(), Broken> {

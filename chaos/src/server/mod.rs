@@ -51,7 +51,7 @@ pub(crate) struct Setup {
 impl Setup {
     /// Sets a setting: `HEARTBEAT__INTERVAL_MS`.
     #[must_use]
-    pub(crate) fn with(mut self, setting: &str, value: impl ToString) -> Self {
+    pub(crate) fn with(mut self, setting: &str, value: u64) -> Self {
         self.environment.push((format!("MOORLINE__{setting}"), value.to_string()));
         self
     }
@@ -91,7 +91,12 @@ impl Server {
         let log = File::options().create(true).append(true).open(&self.log).context("the server's log")?;
         let listen = self.address.to_string();
         let mut words: Vec<String> = self.setup.wrapper.clone();
-        words.extend([self.setup.binary.display().to_string(), "dev".to_owned(), "--listen".to_owned(), listen]);
+        words.extend([
+            self.setup.binary.display().to_string(),
+            "dev".to_owned(),
+            "--listen".to_owned(),
+            listen,
+        ]);
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
         if let Some(data) = &self.setup.data {
@@ -174,7 +179,8 @@ impl Server {
     /// The end of what it wrote, for an error message.
     pub(crate) fn last_words(&self) -> String {
         let log = fs::read(&self.log).unwrap_or_default();
-        let end = String::from_utf8_lossy(&log[log.len().saturating_sub(LOG_SHOWN_BYTES)..]).trim().to_owned();
+        let end =
+            String::from_utf8_lossy(&log[log.len().saturating_sub(LOG_SHOWN_BYTES)..]).trim().to_owned();
         if end.is_empty() { "it wrote nothing".to_owned() } else { format!("it wrote:\n{end}\n") }
     }
 }

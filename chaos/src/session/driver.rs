@@ -216,7 +216,11 @@ impl Driver {
 
     pub(super) async fn send(&mut self, text: String) {
         let greets = std::mem::take(&mut self.greets);
-        let text = if greets && self.seat.forgetful && self.random.one_in(2) { without_positions(&text) } else { text };
+        let text = if greets && self.seat.forgetful && self.random.one_in(2) {
+            without_positions(&text)
+        } else {
+            text
+        };
         if let Some(socket) = &mut self.socket
             && socket.text(&text).await.is_err()
         {

@@ -58,11 +58,18 @@ struct Frame<'a> {
 /// What a frame is to the recorder.
 #[derive(Debug)]
 pub(super) enum Heard {
-    Message { room: RoomName, offset: Offset, content: Content },
+    Message {
+        room: RoomName,
+        offset: Offset,
+        content: Content,
+    },
     /// It names the epoch of a room.
     Epoch(RoomName, Epoch),
     /// The answer to a question of the recorder's own.
-    Answer { reference: String, ok: bool },
+    Answer {
+        reference: String,
+        ok: bool,
+    },
     Other,
 }
 

@@ -81,7 +81,9 @@ impl Driver {
     /// Whether the answer is to an acknowledgement.
     fn acked(&mut self, reference: &str, ok: bool) -> bool {
         let number = reference.strip_prefix("ack ").and_then(|number| number.parse().ok());
-        let Some((room, offset)) = number.and_then(|number: u32| self.acks.remove(&number)) else { return false };
+        let Some((room, offset)) = number.and_then(|number: u32| self.acks.remove(&number)) else {
+            return false;
+        };
         if ok {
             self.log.push(self.connection, What::Acked { room, offset });
         }

@@ -62,7 +62,9 @@ pub(crate) enum Command {
     Join(RoomName),
     Leave(RoomName),
     /// The network is another one from now on: the old connection stays silent for so long, a new one is made at once.
-    Switch { held: Duration },
+    Switch {
+        held: Duration,
+    },
     /// It reads nothing for so long, and does nothing else.
     Freeze(Duration),
     /// What the proxy does to its connection: to the server, and from it.

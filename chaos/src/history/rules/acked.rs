@@ -53,7 +53,8 @@ fn returned(index: &Index<'_>, began: &HashMap<u32, Instant>, entries: &[&Entry]
                     places.entry(*key).or_insert((entry.at, *offset));
                     continue;
                 }
-                let (Some(began), Some((given, place))) = (began.get(&entry.connection), places.get(key)) else {
+                let (Some(began), Some((given, place))) = (began.get(&entry.connection), places.get(key))
+                else {
                     continue;
                 };
                 let told = |(at, acked): &&(Instant, Offset)| {

@@ -26,7 +26,8 @@ pub(super) fn check(index: &Index<'_>) -> Vec<Violation> {
         for (id, connection) in &connections {
             let Some(begun) = connection.established else { continue };
             let newer = connections.range(id + 1..).find_map(|(_, newer)| newer.established);
-            let Some(taken_over) = newer.filter(|at| connection.ended.is_none_or(|(end, _)| end > *at)) else {
+            let Some(taken_over) = newer.filter(|at| connection.ended.is_none_or(|(end, _)| end > *at))
+            else {
                 continue;
             };
             let faults = [

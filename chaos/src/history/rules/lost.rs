@@ -43,7 +43,10 @@ fn of_session(number: usize, session: &Session, accepted: &Accepted<'_>) -> Vec<
                         rule: "lost",
                         session: Some(number),
                         room: Some(room.clone()),
-                        what: format!("{} never got {} (message {} of {room})", session.name, publication.key, position.offset.0),
+                        what: format!(
+                            "{} never got {} (message {} of {room})",
+                            session.name, publication.key, position.offset.0
+                        ),
                     });
                 }
             }
@@ -62,8 +65,7 @@ fn fresh(entry: &Entry) -> Option<Key> {
 /// Whether a message that was sent and accepted at these moments is the member's beyond doubt.
 fn owed(spell: &Spell, (sent, accepted): (Instant, Instant), position: Position) -> bool {
     let Some(begun) = spell.begun else { return false };
-    let behind =
-        spell.from.is_some_and(|from| from.epoch == position.epoch && from.offset < position.offset);
+    let behind = spell.from.is_some_and(|from| from.epoch == position.epoch && from.offset < position.offset);
     (sent >= begun || behind) && spell.ending.is_none_or(|ending| accepted <= ending)
 }
 

@@ -38,7 +38,9 @@ pub(super) fn check(index: &Index<'_>) -> Vec<Violation> {
     }
     for (number, session) in index.sessions() {
         for entry in &session.entries {
-            if let What::Message { room, epoch: Some(epoch), offset, content: Content::Whole(key), .. } = &entry.what {
+            if let What::Message { room, epoch: Some(epoch), offset, content: Content::Whole(key), .. } =
+                &entry.what
+            {
                 meanings.note(Some(number), room, Position { epoch: *epoch, offset: *offset }, *key);
             }
         }

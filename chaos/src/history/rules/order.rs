@@ -15,7 +15,10 @@ pub(super) fn check(index: &Index<'_>) -> Vec<Violation> {
                     rule: "order",
                     session: Some(number),
                     room: Some(room.clone()),
-                    what: format!("{} got message {} of {room} after {}, {seen}", session.name, after.0, before.0),
+                    what: format!(
+                        "{} got message {} of {room} after {}, {seen}",
+                        session.name, after.0, before.0
+                    ),
                 });
             }
         }

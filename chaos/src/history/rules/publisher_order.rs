@@ -14,13 +14,20 @@ pub(super) fn check(index: &Index<'_>) -> Vec<Violation> {
         for (room, entries) in by_room(session) {
             let mut last: HashMap<u32, u32> = HashMap::new();
             for entry in entries {
-                let What::Message { content: Content::Whole(key), fresh: true, .. } = &entry.what else { continue };
-                if let Some(before) = last.insert(key.publisher, key.number).filter(|before| *before > key.number) {
+                let What::Message { content: Content::Whole(key), fresh: true, .. } = &entry.what else {
+                    continue;
+                };
+                if let Some(before) =
+                    last.insert(key.publisher, key.number).filter(|before| *before > key.number)
+                {
                     found.push(Violation {
                         rule: "publisher order",
                         session: Some(number),
                         room: Some(room.clone()),
-                        what: format!("{} got {key} of {room} after {}.{before}", session.name, key.publisher),
+                        what: format!(
+                            "{} got {key} of {room} after {}.{before}",
+                            session.name, key.publisher
+                        ),
                     });
                 }
             }
@@ -45,7 +52,10 @@ fn of_answers(index: &Index<'_>) -> Vec<Violation> {
                 rule: "publisher order",
                 session: None,
                 room: Some(publication.room.clone()),
-                what: format!("{key} has a lower place in {} than {}.{number}", publication.room, key.publisher),
+                what: format!(
+                    "{key} has a lower place in {} than {}.{number}",
+                    publication.room, key.publisher
+                ),
             });
         }
     }

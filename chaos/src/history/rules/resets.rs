@@ -10,8 +10,14 @@ pub(super) fn check(index: &Index<'_>) -> Vec<Violation> {
             let is_first = || !session.entries[..at].iter().any(is_established);
             let what = match &entry.what {
                 What::Reset { room, reason, from, to } => {
-                    let from = from.map_or("everything".to_owned(), |from| format!("what lies after {}", from.0));
-                    format!("{} lost {from} up to {} of {room}: {}", session.name, to.offset.0, reason.as_str())
+                    let from =
+                        from.map_or("everything".to_owned(), |from| format!("what lies after {}", from.0));
+                    format!(
+                        "{} lost {from} up to {} of {room}: {}",
+                        session.name,
+                        to.offset.0,
+                        reason.as_str()
+                    )
                 }
                 What::Established { resumed: false } if !is_first() => {
                     format!("{} was not resumed: its session is gone", session.name)

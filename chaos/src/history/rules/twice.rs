@@ -11,7 +11,8 @@ pub(super) fn check(index: &Index<'_>) -> Vec<Violation> {
         for (room, entries) in by_room(session) {
             let mut seen: HashMap<Key, u64> = HashMap::new();
             for entry in entries {
-                let What::Message { content: Content::Whole(key), offset, fresh: true, .. } = &entry.what else {
+                let What::Message { content: Content::Whole(key), offset, fresh: true, .. } = &entry.what
+                else {
                     continue;
                 };
                 if let Some(before) = seen.insert(*key, offset.0) {
@@ -19,7 +20,10 @@ pub(super) fn check(index: &Index<'_>) -> Vec<Violation> {
                         rule: "twice",
                         session: Some(number),
                         room: Some(room.clone()),
-                        what: format!("{} got {key} as message {before} and as {} of {room}", session.name, offset.0),
+                        what: format!(
+                            "{} got {key} as message {before} and as {} of {room}",
+                            session.name, offset.0
+                        ),
                     });
                 }
             }
