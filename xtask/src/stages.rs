@@ -4,7 +4,7 @@ use crate::counts::{self, Counts};
 use crate::install::Tool;
 use crate::job;
 use crate::shop::Shop;
-use crate::{server, suites, tidy};
+use crate::{chaos, server, suites, tidy};
 
 /// What became of a stage.
 pub(crate) struct Verdict {
@@ -63,7 +63,7 @@ const fn suite(
     Stage { name, about, needs, wants_server: true, work }
 }
 
-const STAGES: [Stage; 10] = [
+const STAGES: [Stage; 11] = [
     check("fmt", "the code is formatted", |shop| cargo(shop, "fmt --all --check")),
     check("clippy", "no lint of the workspace fires", |shop| {
         cargo(shop, "clippy --workspace --all-targets --locked -- -D warnings")
@@ -79,6 +79,7 @@ const STAGES: [Stage; 10] = [
         &[Tool::Python, Tool::Nginx],
         suites::python,
     ),
+    suite("chaos", "the server under faults, and that a defect would be seen", &[], chaos::stage),
     suite("node", "the server from outside, spoken to by Node", &[Tool::Node], suites::node),
     suite("browser", "the server from a page in Chromium", &[Tool::Node, Tool::Chromium], suites::browser),
 ];
