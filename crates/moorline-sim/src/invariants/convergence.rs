@@ -2,8 +2,7 @@
 
 use moorline_proto::position::Offset;
 
-use crate::support::node::state;
-use crate::support::world::World;
+use crate::world::World;
 
 pub fn check(world: &World) -> Vec<String> {
     let mut found = Vec::new();
@@ -19,7 +18,7 @@ pub fn check(world: &World) -> Vec<String> {
         }
         let Some(session) = &peer.app.session else { continue };
         for (room, at) in &peer.app.rooms {
-            let is_forgotten = state(&world.backend.broker, room).head == Offset::START;
+            let is_forgotten = world.backend.state(room).head == Offset::START;
             if is_forgotten || peer.app.unsure.contains_key(room) {
                 continue;
             }

@@ -7,8 +7,9 @@ use moorline_proto::id::{RoomName, SessionId, UserId};
 use moorline_proto::shard::ConnectionId;
 use moorline_proto::time::Instant;
 
-use super::checks::delivery::App;
-use super::checks::stream::Stream;
+use crate::invariants::acks::Acks;
+use crate::invariants::delivery::App;
+use crate::invariants::stream::Stream;
 
 /// Where a room's head was when a session began to begin, and when it had begun.
 #[derive(Clone, Debug, Default)]
@@ -17,17 +18,20 @@ pub struct Birth {
     pub after: BTreeMap<RoomName, u64>,
 }
 
+/// A client with its application.
 pub struct Peer {
     pub client: Client,
     pub app: App,
     pub stream: Stream,
-    /// The node and the connection.
+    /// The shard and the connection.
     pub link: Option<(usize, ConnectionId)>,
     /// The room of its URL.
     pub home: Option<RoomName>,
     pub birth: Birth,
     /// How far this session has acknowledged, by what its server was told.
     pub acked: BTreeMap<RoomName, u64>,
+    /// What of it must survive a crash.
+    pub acks: Acks,
     /// Rooms that it left, or read again from before: what it acknowledged there may come once more.
     pub reread: BTreeSet<RoomName>,
     pub ended_at: Option<Instant>,
@@ -38,6 +42,8 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// A client that connects at once.
+    #[must_use]
     pub fn new(config: ClientConfig, user: Option<UserId>, home: Option<RoomName>, now: Instant) -> Self {
         Self {
             client: Client::new(config, now),
@@ -47,6 +53,7 @@ impl Peer {
             home,
             birth: Birth::default(),
             acked: BTreeMap::new(),
+            acks: Acks::default(),
             reread: BTreeSet::new(),
             ended_at: None,
             sessions: Vec::new(),
@@ -54,6 +61,20 @@ impl Peer {
         }
     }
 
+    /// The server was told how far the session has come.
+    pub(crate) fn acknowledged(&mut self, micros: u64, room: &RoomName, offset: u64) {
+        self.acked.insert(room.clone(), offset);
+        self.acks.told(micros, room, offset);
+    }
+
+    /// What it acknowledged in a room may come once more.
+    pub(crate) fn reads_again(&mut self, room: &RoomName) {
+        self.reread.insert(room.clone());
+        self.acks.forget(room);
+    }
+
+    /// Whether it connects no more.
+    #[must_use]
     pub const fn has_ended(&self) -> bool {
         self.ended_at.is_some()
     }

@@ -1,21 +1,19 @@
 //! Once all sessions have ended nothing of them is left.
 
-use moorline_broker::Broker as _;
-
-use crate::support::world::World;
+use crate::world::World;
 
 pub fn check(world: &World) -> Vec<String> {
     let mut found = Vec::new();
-    for node in &world.nodes {
-        let counts = node.shard.counts();
+    for shard in &world.shards {
+        let counts = shard.shard.counts();
         if counts.connected + counts.absent > 0 {
             found.push(format!("a shard still has {counts:?}"));
         }
-        let rooms = node.shard.room_names();
+        let rooms = shard.shard.room_names();
         if !rooms.is_empty() {
             found.push(format!("a shard still has the rooms {rooms:?}"));
         }
-        let subscribed: Vec<_> = node.subscribed.iter().filter(|(_, count)| **count != 0).collect();
+        let subscribed: Vec<_> = shard.subscribed.iter().filter(|(_, count)| **count != 0).collect();
         let names: Vec<_> = subscribed.iter().map(|(room, count)| (room.as_str(), **count)).collect();
         if names != [("@all", 1)] {
             found.push(format!("a shard is still subscribed to {names:?}"));
@@ -29,7 +27,7 @@ pub fn check(world: &World) -> Vec<String> {
     if !claims.is_empty() {
         found.push(format!("the store still has {:?}", claims.keys().collect::<Vec<_>>()));
     }
-    let rooms = world.backend.broker.stats().rooms;
+    let rooms = world.backend.broker().stats().rooms;
     if rooms > 1 {
         found.push(format!("the log still has {rooms} rooms"));
     }

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use moorline_proto::shard::{ConnectionId, Peer, SessionKey};
 
+use crate::random::Random;
+
 /// What a client sends.
 #[derive(Debug)]
 pub enum Up {
@@ -36,8 +38,8 @@ pub struct Link {
     pub awaits_writable: bool,
     /// What of a frame has come so far.
     pub partial: Vec<u8>,
-    /// The most that was offered of what waited.
-    pub heads_before: Vec<u64>,
+    /// Whether the client never hears that the server is gone.
+    pub is_silent: bool,
 }
 
 impl Link {
@@ -59,7 +61,7 @@ impl Link {
             told_lost: false,
             awaits_writable: false,
             partial: Vec::new(),
-            heads_before: Vec::new(),
+            is_silent: false,
         }
     }
 
@@ -70,5 +72,19 @@ impl Link {
 
     pub fn space(&self) -> usize {
         self.room_bytes.saturating_sub(self.to_client.len())
+    }
+
+    /// The server's process is gone: what it had written may still arrive, and perhaps nobody says that it is gone.
+    pub(crate) fn sever(&mut self, random: &mut Random) {
+        let arrives = random.below(self.to_client.len() + 1);
+        self.is_silent = random.chance(30);
+        if random.chance(50) || self.is_silent {
+            self.to_client.truncate(arrives);
+        }
+        self.to_server.clear();
+        self.server_here = false;
+        self.awaits_writable = false;
+        self.peer = None;
+        self.bound = None;
     }
 }

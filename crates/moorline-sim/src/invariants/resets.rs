@@ -5,7 +5,7 @@ use moorline_proto::id::RoomName;
 use moorline_proto::resume::ResetReason;
 
 use super::delivery::{App, At};
-use crate::support::truth::Truth;
+use crate::truth::Truth;
 
 /// A reset as the application was told it; `cut` is what the log has really removed.
 pub struct Told {

@@ -3,19 +3,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
-mod support;
-
+use futures_util::FutureExt as _;
 use moorline_proto::codec;
 use moorline_proto::frame::{ClientFrame, Publish};
 use moorline_proto::id::{RoomName, SessionId, UserId};
 use moorline_proto::identity::Identity;
 use moorline_proto::shard::{Claim, ConnectionId, Input, Peer};
 use moorline_proto::token::ResumeToken;
-use support::link::Link;
-use support::random::Random;
-use support::wire::{self, Frame};
-use support::world::{Wildness, World};
+use moorline_sim::link::Link;
+use moorline_sim::random::Random;
+use moorline_sim::wire::{self, Frame};
+use moorline_sim::world::{Scenario, Wildness, World};
 
+const WILDNESS: Wildness =
+    Wildness { scenario: Scenario::Network, shards: 1, peers: 0, planted: None, is_traced: false };
 const READER: ConnectionId = ConnectionId(1);
 
 /// A world without clients, with one session in the room `a`.
@@ -27,14 +28,14 @@ struct Road {
 
 impl Road {
     fn new(seed: u64) -> Self {
-        let mut world = World::new(seed, Wildness { nodes: 1, peers: 0, planted: None });
+        let mut world = World::new(seed, WILDNESS).unwrap();
         world.is_calm = true;
-        world.nodes[0].is_prompt = true;
-        world.nodes[0].sockets.partial_percent = 0;
+        world.shards[0].is_prompt = true;
+        world.shards[0].sockets.partial_percent = 0;
         let now = world.now();
-        while world.nodes[0].answer(now) {}
-        let node = &mut world.nodes[0];
-        node.sockets.links.insert(READER, Link::new(READER, 0, 1 << 20));
+        while world.shards[0].answer(now) {}
+        let shard = &mut world.shards[0];
+        shard.sockets.links.insert(READER, Link::new(READER, 0, 1 << 20));
         let claim = Claim {
             connection: READER,
             identity: Identity::user(UserId::new("ann").unwrap()),
@@ -50,9 +51,9 @@ impl Road {
             fresh_id: SessionId::new("s").unwrap(),
             fresh_token: ResumeToken::from_random([1; 32]),
         };
-        node.handle(now, Input::Establish(Box::new(claim)));
-        while node.answer(now) {}
-        let peer = node.sockets.links[&READER].peer.unwrap();
+        shard.handle(now, Input::Establish(Box::new(claim)));
+        while shard.answer(now) {}
+        let peer = shard.sockets.links[&READER].peer.unwrap();
         Self { world, peer, published: 0 }
     }
 
@@ -78,24 +79,24 @@ impl Road {
         let keep = Keep::Record { key: None, durability: None };
         let Publish { message, except, .. } = publish;
         let publication = Publication { room, message, except, keep };
-        self.world.backend.publish(self.world.now(), publication, "key/http").unwrap();
+        self.world.backend.publish(publication, "key/http").now_or_never().unwrap().unwrap();
     }
 
     /// Has the shard take in what was announced, in pieces.
     fn announce(&mut self, pieces: &mut Random) {
         self.world.pump();
         let now = self.world.now();
-        while self.world.nodes[0].hear(now) {
+        while self.world.shards[0].hear(now) {
             if pieces.chance(50) {
-                while self.world.nodes[0].answer(now) {}
+                while self.world.shards[0].answer(now) {}
             }
         }
-        while self.world.nodes[0].answer(now) {}
+        while self.world.shards[0].answer(now) {}
     }
 
     /// The texts of the messages that the session was sent.
     fn heard(&mut self) -> Vec<String> {
-        let link = self.world.nodes[0].sockets.links.get_mut(&READER).unwrap();
+        let link = self.world.shards[0].sockets.links.get_mut(&READER).unwrap();
         let mut bytes: Vec<u8> = link.to_client.drain(..).collect();
         let frames = std::iter::from_fn(|| wire::take(&mut bytes));
         let texts = frames.filter_map(|frame| match frame {
@@ -107,8 +108,8 @@ impl Road {
 
     fn say(&mut self, text: &str) {
         let now = self.world.now();
-        self.world.nodes[0].handle(now, Input::Frame(self.peer, codec::decode(text)));
-        while self.world.nodes[0].answer(now) {}
+        self.world.shards[0].handle(now, Input::Frame(self.peer, codec::decode(text)));
+        while self.world.shards[0].answer(now) {}
     }
 }
 
@@ -120,14 +121,14 @@ fn live_and_read_records_are_the_same_bytes() {
         let room = RoomName::new("a").unwrap();
         let mut random = Random(seed ^ 0xabc);
         road.announce(&mut random);
-        assert!(road.world.nodes[0].shard.is_live(road.peer.session, &room), "seed {seed}");
+        assert!(road.world.shards[0].shard.is_live(road.peer.session, &room), "seed {seed}");
         road.heard();
         for _ in 0..=random.below(4) {
             road.publish(&mut random);
             road.announce(&mut random);
         }
         let live = road.heard();
-        assert!(road.world.nodes[0].shard.is_live(road.peer.session, &room), "seed {seed}");
+        assert!(road.world.shards[0].shard.is_live(road.peer.session, &room), "seed {seed}");
         road.say(r#"{"type":"reconnect","last_message_id":0}"#);
         let read = road.heard();
         // What retention has removed meanwhile cannot be read again.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use moorline_proto::id::{RoomName, SessionId, UserId};
 use serde_json::Value;
 
-use crate::support::truth::Truth;
+use crate::truth::Truth;
 
 #[derive(Debug, Default)]
 pub struct Stream {
@@ -26,7 +26,7 @@ impl Stream {
         if frame["type"] == "reconnect"
             && let (Some(reference), Some(room)) = (frame["ref"].as_u64(), frame["room"].as_str())
         {
-            self.replays.insert(reference, RoomName::stored(room).unwrap());
+            self.replays.extend(RoomName::stored(room).ok().map(|room| (reference, room)));
         }
     }
 
@@ -39,7 +39,7 @@ impl Stream {
             ("connection_established", ..) => self.established(&frame),
             ("joined", Some(room), Some(offset)) => drop(self.rooms.insert(room, offset)),
             ("left", Some(room), _) => drop(self.rooms.remove(&room)),
-            ("reset", Some(room), _) => return self.reset(&room, frame["to"].as_u64().unwrap()),
+            ("reset", Some(room), _) => return self.reset(&room, frame["to"].as_u64().unwrap_or_default()),
             ("position", Some(room), Some(offset)) => return self.position(&room, offset),
             ("reply", ..) => self.reply(&frame),
             ("m", Some(room), Some(offset)) => return self.record(truth, user, &room, offset),
@@ -54,8 +54,8 @@ impl Stream {
         if frame["resumed"] == false {
             self.acked.clear();
         }
-        for (room, _) in frame["rooms"].as_object().unwrap() {
-            let room = RoomName::stored(room).unwrap();
+        let rooms = frame["rooms"].as_object().into_iter().flatten();
+        for room in rooms.filter_map(|(room, _)| RoomName::stored(room).ok()) {
             let start = self.acked.get(&room).copied().unwrap_or_default();
             self.rooms.insert(room, start);
         }

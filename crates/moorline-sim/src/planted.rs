@@ -1,6 +1,7 @@
 //! Bugs that the world can be told to have, so that the checks are checked too.
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Planted {
     /// Every 97th message never reaches its client.
     DropDeliveries,
@@ -16,10 +17,19 @@ pub enum Planted {
     KeepSubscribed,
     /// Every 97th message reaches its client twice.
     RepeatDeliveries,
+    /// The store answers publishes before its commit.
+    AckBeforeCommit,
+    /// A store that was opened again does not know publish ids any more.
+    ForgetIdsAtRestart,
+    /// A store whose node crashed goes on in the epoch that it had.
+    KeepEpoch,
+    /// Sessions are not what was saved last, after a crash.
+    ForgetSaves,
 }
 
 impl Planted {
-    pub const ALL: [Self; 7] = [
+    /// All of them.
+    pub const ALL: [Self; 11] = [
         Self::DropDeliveries,
         Self::SwallowResets,
         Self::ForgetExcept,
@@ -27,5 +37,9 @@ impl Planted {
         Self::ForgetPublishIds,
         Self::KeepSubscribed,
         Self::RepeatDeliveries,
+        Self::AckBeforeCommit,
+        Self::ForgetIdsAtRestart,
+        Self::KeepEpoch,
+        Self::ForgetSaves,
     ];
 }

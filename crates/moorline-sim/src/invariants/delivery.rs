@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use moorline_proto::id::{RoomName, SessionId, UserId};
 use moorline_proto::shard::ConnectionId;
 
-use crate::support::truth::Truth;
+use crate::truth::Truth;
 
 /// Where an application stands in a room. What lies after `low` up to `high` may come or not: it was published while the
 /// session began.
