@@ -33,6 +33,7 @@ pub(crate) type Answer = Shared<BoxFuture<'static, Result<Published, BrokerError
 struct Asked {
     room: RoomName,
     number: u64,
+    sender: String,
     answer: Answer,
 }
 
@@ -147,7 +148,7 @@ impl Backend {
         }
         let answer = self.broker().publish(publication).shared();
         if is_kept {
-            self.asked.borrow_mut().push(Asked { room, number, answer: answer.clone() });
+            self.asked.borrow_mut().push(Asked { room, number, sender: sender.to_owned(), answer: answer.clone() });
         }
         self.observe();
         answer
@@ -190,7 +191,8 @@ impl Backend {
                 self.asked.borrow_mut().push(waiting);
                 continue;
             };
-            let found = self.truth.borrow_mut().answered(&waiting.room, waiting.number, result);
+            let by = (waiting.number, &*waiting.sender);
+            let found = self.truth.borrow_mut().answered(&waiting.room, by, result);
             self.violations(found);
         }
     }

@@ -164,14 +164,19 @@ impl Truth {
     }
 
     /// A publish was answered. Returns what is wrong with the answer.
-    pub fn answered(&mut self, room: &RoomName, number: u64, answer: Result<Answer, BrokerError>) -> Vec<String> {
+    pub fn answered(
+        &mut self,
+        room: &RoomName,
+        (number, sender): (u64, &str),
+        answer: Result<Answer, BrokerError>,
+    ) -> Vec<String> {
         let mut found = Vec::new();
         if let Ok(Answer::Stored { position, .. }) = answer {
             found.extend(self.meanings.is(room, (position.epoch, position.offset.0), number));
         }
         let at = |offset| self.at(room, offset).map(|record| answers::number_of(record.envelope.as_bytes()));
         found.extend(answers::wrong(room, number, answer, at));
-        self.tries.answered(room, number, answer);
+        self.tries.answered(room, number, sender, answer);
         found
     }
 

@@ -28,29 +28,40 @@ pub struct Try {
     pub except: Option<Arc<Except>>,
 }
 
+/// A sender's tries to publish one message to one room: however often, it is there once.
 #[derive(Debug)]
 struct Fate {
     what: Try,
-    /// Answers that have not come: whether it appears is open.
+    /// Tries that may still take effect.
     open: usize,
     has_appeared: bool,
 }
 
-/// Every publication, by its room and number.
+/// Every publication, by its room and number: one fate for each sender.
 #[derive(Debug, Default)]
-pub struct Tries(BTreeMap<(RoomName, u64), Fate>);
+pub struct Tries(BTreeMap<(RoomName, u64), Vec<Fate>>);
 
 impl Tries {
     /// It is sent, for the first time or again.
     pub fn record(&mut self, room: &RoomName, number: u64, what: Try) {
-        let new = || Fate { what, open: 0, has_appeared: false };
-        self.0.entry((room.clone(), number)).or_insert_with(new).open += 1;
+        let fates = self.0.entry((room.clone(), number)).or_default();
+        match fates.iter_mut().find(|fate| fate.what.sender == what.sender) {
+            Some(fate) => fate.open += 1,
+            None => fates.push(Fate { what, open: 1, has_appeared: false }),
+        }
     }
 
     /// It was answered.
-    pub fn answered(&mut self, room: &RoomName, number: u64, answer: Result<Published, BrokerError>) {
-        let Some(fate) = self.0.get_mut(&(room.clone(), number)) else { return };
-        // What an unavailable store does with it later is open for ever; until a memory answer is kept, so is that.
+    pub fn answered(
+        &mut self,
+        room: &RoomName,
+        number: u64,
+        sender: &str,
+        answer: Result<Published, BrokerError>,
+    ) {
+        let mut fates = self.0.get_mut(&(room.clone(), number)).into_iter().flatten();
+        let Some(fate) = fates.find(|fate| fate.what.sender == sender) else { return };
+        // What an unavailable store does with it later is open; until what is only in memory is kept, so is that.
         let is_closed = match answer {
             Ok(Published::Stored { durability, .. }) => durability != Durability::Memory || fate.has_appeared,
             Ok(Published::Ephemeral) => true,
@@ -64,15 +75,17 @@ impl Tries {
     /// # Errors
     /// Says why it should not be.
     pub fn appeared(&mut self, room: &RoomName, number: u64, record: &Record) -> Result<String, String> {
-        let Some(fate) = self.0.get_mut(&(room.clone(), number)) else {
+        let Some(fates) = self.0.get_mut(&(room.clone(), number)) else {
             return Err(format!("{room} has message {number}, which nobody published"));
+        };
+        let index = fates.iter().position(|fate| !fate.has_appeared && fate.open > 0);
+        let again = || fates.iter().position(|fate| fate.has_appeared);
+        let Some(fate) = index.or_else(again).and_then(|index| fates.get_mut(index)) else {
+            return Err(format!("{room} has message {number}, whose every publication was refused"));
         };
         let Try { sender, message, except } = &fate.what;
         if message.as_bytes() != record.message.as_bytes() || *except != record.except {
             return Err(format!("{room} has {record:?}, which was published as {:?}", fate.what));
-        }
-        if fate.open == 0 {
-            return Err(format!("{room} has message {number}, whose every publication was refused"));
         }
         fate.has_appeared = true;
         Ok(sender.clone())
@@ -80,7 +93,7 @@ impl Tries {
 
     /// The node that they were sent to is gone, with all that it had not kept.
     pub fn settle_after_restart(&mut self) {
-        self.0.values_mut().for_each(|fate| fate.open = 0);
+        self.0.values_mut().flatten().for_each(|fate| fate.open = 0);
     }
 
     pub(crate) fn rooms(&self) -> impl Iterator<Item = RoomName> {

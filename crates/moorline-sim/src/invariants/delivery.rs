@@ -31,8 +31,8 @@ pub struct App {
     pub ephemeral: BTreeSet<String>,
     /// Rooms whose membership ended, while it is open whether the application is told so; and on which connection.
     pub unsure: BTreeMap<RoomName, ConnectionId>,
-    /// After which offset it asked for a room again.
-    pub replays: BTreeMap<RoomName, u64>,
+    /// After which offsets a room may begin again on this connection: each once.
+    pub replays: BTreeMap<RoomName, Vec<u64>>,
     /// Where a room's head was when the application asked to join, by room.
     pub asked: BTreeMap<RoomName, u64>,
 }
@@ -56,7 +56,7 @@ impl App {
         let mut before = *at;
         *at = At::exactly(offset);
         if offset <= before.low
-            && let Some(after) = self.replays.remove(room)
+            && let Some(after) = take_before(self.replays.entry(room.clone()).or_default(), offset)
         {
             // What a replay brings again is lost where its connection ends: it was the application's before.
             before = At { low: after, high: u64::MAX };
@@ -99,13 +99,19 @@ impl App {
         }
     }
 
-    pub fn joined(&mut self, truth: &Truth, room: &RoomName, offset: u64) -> Option<String> {
+    /// A membership begins; the room has that head, and was forgotten up to there.
+    pub fn joined(&mut self, (head, forgotten): (u64, u64), room: &RoomName, offset: u64) -> Option<String> {
         let asked = self.asked.remove(room).unwrap_or_default();
         self.replays.remove(room);
         self.rooms.insert(room.clone(), At::exactly(offset));
-        let head = truth.head(room);
-        (offset < asked && asked > truth.forgotten(room) || offset > head).then(|| {
+        (offset < asked && asked > forgotten || offset > head).then(|| {
             format!("{:?} joined {room} at {offset}, asked at {asked}, the head is {head}", self.session)
         })
     }
+}
+
+/// Takes the first replay that may bring this offset.
+fn take_before(replays: &mut Vec<u64>, offset: u64) -> Option<u64> {
+    let index = replays.iter().position(|after| *after < offset)?;
+    Some(replays.remove(index))
 }

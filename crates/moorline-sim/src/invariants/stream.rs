@@ -20,14 +20,15 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A frame that the client sends.
-    pub fn sent(&mut self, text: &str) {
-        let Ok(frame) = serde_json::from_str::<Value>(text) else { return };
-        if frame["type"] == "reconnect"
-            && let (Some(reference), Some(room)) = (frame["ref"].as_u64(), frame["room"].as_str())
-        {
-            self.replays.extend(RoomName::stored(room).ok().map(|room| (reference, room)));
+    /// A frame that the client sends. Returns which room it wants again, and after what, where it is a `reconnect`.
+    pub fn sent(&mut self, text: &str) -> Option<(RoomName, u64)> {
+        if !text.contains("\"reconnect\"") {
+            return None;
         }
+        let frame: Value = serde_json::from_str(text).ok().filter(|frame: &Value| frame["type"] == "reconnect")?;
+        let room = RoomName::stored(frame["room"].as_str()?).ok()?;
+        self.replays.insert(frame["ref"].as_u64()?, room.clone());
+        Some((room, frame["last_message_id"].as_u64()?))
     }
 
     /// A frame that the client receives.

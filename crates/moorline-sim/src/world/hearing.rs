@@ -91,7 +91,11 @@ impl World {
             match output {
                 client::Output::Connect => self.connect(index),
                 client::Output::SendText(text) => {
-                    self.peers[index].stream.sent(&text);
+                    // One that was not answered is sent again on the next connection, and then brings everything again.
+                    let replay = self.peers[index].stream.sent(&text);
+                    if let Some((room, after)) = replay {
+                        self.peers[index].app.replays.entry(room).or_default().push(after);
+                    }
                     if let Some(link) = self.link_of(index) {
                         link.to_server.push_back(Up::Text(text));
                     }
@@ -137,7 +141,9 @@ impl World {
             }
             Event::Joined { room, position } => {
                 peer.app.sure(&room, peer.link.map(|(_, id)| id), false);
-                peer.app.joined(&truth, &room, position.offset.0)
+                let is_forgotten = backend.state(&room).head == Offset::START;
+                let forgotten = if is_forgotten { truth.head(&room) } else { truth.forgotten(&room) };
+                peer.app.joined((truth.head(&room), forgotten), &room, position.offset.0)
             }
             Event::Left { room } => {
                 peer.app.sure(&room, None, true);
@@ -164,6 +170,14 @@ impl World {
         let own = self.own_rooms(index, session);
         let peer = &mut self.peers[index];
         let again = peer.sessions.contains(session);
+        // A replay that was answered on the connection before, and did not come, is gone on with.
+        peer.app.replays.clear();
+        for (room, at) in &peer.app.rooms {
+            let stands = peer.client.position(room).map_or(at.low, |(_, offset)| offset.0);
+            if stands < at.low {
+                peer.app.replays.insert(room.clone(), vec![stands]);
+            }
+        }
         peer.app.session = Some(session.clone());
         // What was asked before may be answered now, or once more.
         peer.app.asked.values_mut().for_each(|head| *head = 0);

@@ -70,7 +70,6 @@ impl World {
         let back = self.random.below(4) as u64;
         let after = Offset(at.low.saturating_sub(back));
         self.backend.truth.borrow_mut().replays += 1;
-        self.peers[index].app.replays.insert(room.clone(), after.0);
         // A replay that its connection does not outlive is not gone on with: what it brings is known, holes in it are not.
         self.peers[index].app.unsure.insert(room.clone(), ConnectionId(u64::MAX));
         let now = self.now().instant;

@@ -34,14 +34,11 @@ struct Content {
 impl Content {
     fn state(&self, room: &RoomName) -> RoomState {
         let state = self.log.state(room);
-        let known = |(epoch, lasts): &(Epoch, BTreeMap<RoomName, Offset>)| {
-            lasts.get(room).map(|&offset| Position { epoch: *epoch, offset })
+        // A room that had nothing goes on from before its first record.
+        let last = |(epoch, lasts): &(Epoch, BTreeMap<RoomName, Offset>)| {
+            Position { epoch: *epoch, offset: lasts.get(room).copied().unwrap_or_default() }
         };
-        let former: Formers = if state.head == Offset::START {
-            Formers::default()
-        } else {
-            self.formers.iter().rev().filter_map(known).take(Formers::MAX).collect()
-        };
+        let former: Formers = self.formers.iter().rev().map(last).take(Formers::MAX).collect();
         RoomState { epoch: self.epoch, former, ..state }
     }
 
