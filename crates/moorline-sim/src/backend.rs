@@ -15,7 +15,7 @@ use moorline_proto::id::{RoomName, SessionId};
 use moorline_proto::position::Offset;
 use moorline_proto::record::Record;
 use moorline_proto::resume::RoomState;
-use moorline_proto::session_record::SessionRecord;
+use moorline_proto::session_record::{Mark, SessionRecord};
 use moorline_proto::users::{UserLimits, Users};
 
 use crate::ground::{Clock, Ground, Open, Outcome, Unsynced};
@@ -111,6 +111,15 @@ impl Backend {
     /// What the store had of a session when it was opened last.
     pub(crate) fn restored(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
         self.restored.borrow().get(id).cloned()
+    }
+
+    /// What the store had when it was opened last, for who reads a failure.
+    pub(crate) fn left(&self) -> Vec<String> {
+        let name = |mark: &Mark| format!(" {}:{:x}/{}", mark.room, mark.acked.epoch.0, mark.acked.offset.0);
+        let line = |record: &Arc<SessionRecord>| {
+            format!("restored {}:{}", record.id, record.rooms.iter().map(name).collect::<String>())
+        };
+        self.restored.borrow().values().map(line).collect()
     }
 
     pub(crate) fn waits(&self) -> bool {

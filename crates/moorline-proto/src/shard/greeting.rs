@@ -62,7 +62,9 @@ impl Shard {
             if mistaken.is_some_and(|known| self.is_foreign(known, request, survey)) {
                 resets.push(reset(&request.room, ResetReason::Epoch, start, None));
             }
+            let stood = self.stood(key, &request.room, survey);
             self.begin(key, &request.room, start, is_new);
+            self.still_owed(key, &request.room, stood);
             if !request.room.is_own() || survey.deliverable > 0 {
                 let established = RoomEstablished { position, replayed: survey.deliverable };
                 rooms.0.push((request.room.clone(), established));
@@ -79,6 +81,23 @@ impl Shard {
         matches!(survey.resume, Resume::Continue(_))
             && known.epoch != asked.epoch
             && known.epoch != survey.state.epoch
+    }
+
+    /// What a member had acknowledged, and where it began, where these numbers still mean something: also in a new epoch, as
+    /// long as the log knows the former one.
+    fn stood(&self, key: SessionKey, name: &RoomName, survey: &Survey) -> Option<(Offset, Offset)> {
+        let is_void = matches!(survey.resume, Resume::Reset { from: None, .. });
+        let room = self.by_name.get(name).filter(|_| !is_void)?;
+        self.session(key).membership(*room).map(|membership| (membership.acked, membership.begin))
+    }
+
+    /// A reset that is lost with its connection is told again: only what was acknowledged counts, whatever the epoch is now.
+    fn still_owed(&mut self, key: SessionKey, name: &RoomName, stood: Option<(Offset, Offset)>) {
+        let Some(((acked, begin), &room)) = stood.zip(self.by_name.get(name)) else { return };
+        if let Some(membership) = self.session_mut(key).membership_mut(room) {
+            membership.acked = membership.acked.min(acked);
+            membership.begin = begin;
+        }
     }
 
     /// Puts a membership where it starts. An own room without any record costs nothing before its first.

@@ -156,6 +156,9 @@ impl World {
     /// New shards, with the old connections' ends.
     fn come_back(&mut self) {
         let now = self.now();
+        for line in self.backend.left() {
+            self.note(|| line);
+        }
         for index in 0..self.shards.len() {
             let links = std::mem::take(&mut self.shards[index].sockets.links);
             let seed = self.faults.random.next();
