@@ -31,6 +31,7 @@ use moorline_proto::id::{Owner, RoomName, SessionId, UserId};
 use moorline_proto::identity::{Identity, Token, TokenId};
 use moorline_proto::position::{Epoch, Offset};
 use moorline_proto::revocations::Revocations;
+use moorline_proto::session_record::SessionRecord;
 use moorline_proto::shard::{
     Claim, ConnectionId, ExpiryConfig, Host, Input, Output, Peer, SessionKey, Shard, ShardConfig,
 };
@@ -39,7 +40,7 @@ use moorline_proto::token::ResumeToken;
 use moorline_proto::users::{UserLimits, Users};
 use serde_json::{Value, json};
 
-const TRANSCRIPTS: [&str; 17] = [
+const TRANSCRIPTS: [&str; 19] = [
     "ack.txt",
     "authorizer.txt",
     "errors.txt",
@@ -51,9 +52,11 @@ const TRANSCRIPTS: [&str; 17] = [
     "publish.txt",
     "reconnect.txt",
     "reset.txt",
+    "restart.txt",
     "resume.txt",
     "revocation.txt",
     "rooms.txt",
+    "stored.txt",
     "takeover.txt",
     "targets.txt",
     "tokens.txt",
@@ -166,6 +169,10 @@ struct Stage {
     broker: LocalBroker,
     announcements: Box<dyn Announcements>,
     store: MemorySessions,
+    /// What the store has; none while the server is down.
+    kept: BTreeMap<SessionId, Arc<SessionRecord>>,
+    config: Arc<ShardConfig>,
+    is_down: bool,
     page: ReadLimit,
     actors: BTreeMap<String, Actor>,
     variables: BTreeMap<String, Value>,
@@ -201,8 +208,12 @@ impl Stage {
             let [_, name, value] = words(setting)[..] else { panic!("{setting}") };
             let value = value.parse().unwrap();
             match name {
+                "retention.own_records" => rules.own.records = value,
                 "retention.room_records" => rules.room.records = value,
                 "connection.pending_max_bytes" => config.pending_max_bytes = value,
+                "session.lifetime_ms" => {
+                    config.session_lifetime = Duration::from_millis(value.try_into().unwrap());
+                }
                 "session.rooms_max" => config.rooms_max = value,
                 "limits.rooms_max" => config.shard_rooms_max = value,
                 "authenticator" => config.authenticates = value == 1,
@@ -216,15 +227,19 @@ impl Stage {
         let broker =
             LocalBroker::new(log, move || Timestamp(hand.load(Ordering::Relaxed)), Durability::Memory);
         let users = Users::new(UserLimits::default());
+        let config = Arc::new(config);
         let revocations = Revocations::new(Duration::from_secs(24 * 3600));
         let page = ReadLimit { records: 256, bytes: config.pending_max_bytes / 2 };
         let begin = Now { instant: Instant::default(), timestamp: Timestamp(BEGIN) };
         let mut stage = Self {
-            shard: Shard::new(Arc::new(config), begin),
+            shard: Shard::new(Arc::clone(&config), begin),
             sockets: Sockets { sockets: HashMap::new(), bound: HashMap::new(), users, revocations },
             announcements: broker.announcements(),
             broker,
             store: MemorySessions::new(),
+            kept: BTreeMap::new(),
+            config,
+            is_down: false,
             page,
             actors: BTreeMap::new(),
             variables: BTreeMap::new(),
@@ -288,6 +303,9 @@ impl Stage {
                 self.socket(who)?.is_full = false;
                 self.handle(Input::Writable(self.actors.get(who)?.peer?));
             }
+            ["dies" | "stops"] if who == "server" => self.go_down(words[0] == "stops"),
+            ["starts"] if who == "server" => self.come_up(true),
+            ["starts", "empty"] if who == "server" => self.come_up(false),
             ["disconnect", id] if who == "http" => {
                 let id = SessionId::new(id).unwrap();
                 self.shard.disconnect(now, &id, &mut self.sockets);
@@ -321,6 +339,30 @@ impl Stage {
             _ => return None,
         }
         Some(())
+    }
+
+    fn go_down(&mut self, in_peace: bool) {
+        if in_peace {
+            self.handle(Input::Drain(Duration::ZERO));
+            self.settle();
+        }
+        self.is_down = true;
+        self.actors.values_mut().for_each(|actor| actor.peer = None);
+    }
+
+    /// A new shard, with what the store has.
+    fn come_up(&mut self, restores: bool) {
+        self.is_down = false;
+        self.shard = Shard::new(Arc::clone(&self.config), self.moment());
+        self.sockets.users = Users::new(UserLimits::default());
+        self.sockets.bound.clear();
+        let mut restored: Vec<_> = self.kept.values().filter(|_| restores).cloned().collect();
+        restored.sort_by_key(|record| record.disconnected_at.map_or(u64::MAX, |at| at.0));
+        for record in restored {
+            let stored = self.store.claim(record.id.clone(), NodeId("n".into())).now_or_never().unwrap();
+            self.handle(Input::Restore(record, stored.unwrap().fence.0));
+            self.settle();
+        }
     }
 
     fn socket(&mut self, who: &str) -> Option<&mut Socket> {
@@ -437,13 +479,13 @@ impl Stage {
     fn pass(&mut self, duration: Duration) {
         let until = self.now + duration;
         while self.now < until {
-            let due = self.shard.poll_timeout().filter(|&due| due < until).unwrap_or(until);
+            let due = self.shard.poll_timeout().filter(|&due| due < until && !self.is_down).unwrap_or(until);
             // Time goes on, also where something is overdue.
             self.now = due.max(self.now + Duration::from_millis(1)).min(until);
             let millis = u64::try_from(self.now.elapsed().as_millis()).unwrap();
             self.clock.store(BEGIN + millis, Ordering::Relaxed);
             self.broker.expire();
-            if self.shard.poll_timeout().is_some_and(|due| due <= self.now) {
+            if !self.is_down && self.shard.poll_timeout().is_some_and(|due| due <= self.now) {
                 self.shard.handle_timeout(self.moment(), &mut self.sockets);
             }
             self.settle();
@@ -490,6 +532,7 @@ impl Stage {
                 Input::Surveyed(surveyor, Ok(surveys.unwrap()))
             }
             Output::Save { record, fence, waiting } => {
+                self.kept.insert(record.id.clone(), Arc::clone(&record));
                 self.store.save(record, Fence(fence)).now_or_never()?.unwrap();
                 Input::Saved(waiting?, Ok(()))
             }
@@ -525,6 +568,7 @@ impl Stage {
     fn perform_unanswered(&mut self, now: Now, output: Output) {
         match output {
             Output::Remove(id, fence) => {
+                self.kept.remove(&id);
                 self.store.remove(id, Fence(fence)).now_or_never().unwrap().unwrap();
             }
             Output::Unsubscribe(room) => self.broker.unsubscribe(room),

@@ -77,7 +77,13 @@ impl Users {
     #[must_use]
     pub fn leave(&mut self, user: &UserId, session: &SessionId) -> Option<SessionId> {
         self.close(user);
-        let entry = self.entries.get_mut(user)?;
+        self.absent(user, session)
+    }
+
+    /// A session of the user is absent that was not connected before: it was restored. Returns the one that expires for it.
+    #[must_use]
+    pub fn absent(&mut self, user: &UserId, session: &SessionId) -> Option<SessionId> {
+        let entry = self.entries.entry(user.clone()).or_default();
         let absent = entry.absent.get_or_insert_default();
         absent.push_back(session.clone());
         if absent.len() > self.limits.absent { absent.pop_front() } else { None }

@@ -19,6 +19,7 @@
 mod admission;
 mod authenticate;
 mod authorize;
+mod backend;
 mod clock;
 mod config;
 mod connection;
@@ -36,6 +37,7 @@ pub mod transport;
 
 pub use authenticate::{AuthenticateError, Authenticator};
 pub use authorize::{Action, AuthorizeError, AuthorizeRequest, Authorizer};
+pub use backend::Backend;
 pub use config::{Config, ConfigError, DrainConfig};
 pub use handshake::Endpoint;
 pub use limits::{Limits, Rate};

@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use crate::admission::{Admission, Unestablished};
 use crate::authenticate::Authenticator;
 use crate::authorize::Authorizer;
+use crate::backend::{Backend, by_absence};
 use crate::clock::{Clock, timestamp};
 use crate::config::{Config, ConfigError};
 use crate::host::Sockets;
@@ -122,24 +123,21 @@ impl Node {
         tokio::runtime::Handle::try_current()?;
         let log = MemoryLog::new(Epoch(random_epoch()?), config.retention.clone());
         let broker = Arc::new(LocalBroker::new(log, timestamp, Durability::Memory));
-        let node = Self::start(config, Arc::clone(&broker) as _, Arc::new(MemorySessions::new()), hooks)?;
+        let backend = Backend::new(Arc::clone(&broker) as _, Arc::new(MemorySessions::new()));
+        let node = Self::start(config, backend, hooks)?;
         let stopped = node.0.stopped.clone();
         node.spawn(pump::expire(broker, EXPIRE_EVERY, stopped));
         Ok(node)
     }
 
-    /// A node over any broker and session store. Must be called within a tokio runtime.
+    /// A node over any broker and session store. It takes the sessions over that the store kept, before it answers anybody.
+    /// Must be called within a tokio runtime.
     ///
     /// # Errors
     /// Names the setting that cannot be, or what is missing.
-    #[expect(clippy::needless_pass_by_value, reason = "the node keeps both, in each shard")]
-    pub fn start(
-        config: Config,
-        broker: Arc<dyn Broker>,
-        store: Arc<dyn SessionStore>,
-        hooks: Hooks,
-    ) -> Result<Self, StartError> {
+    pub fn start(config: Config, backend: Backend, hooks: Hooks) -> Result<Self, StartError> {
         config.check()?;
+        let Backend { broker, sessions, restored } = backend;
         tokio::runtime::Handle::try_current()?;
         let ways: Vec<(ShardHandle, Mailbox)> = (0..config.shards).map(|_| ShardHandle::new()).collect();
         let node = Self(Arc::new(Inner {
@@ -161,8 +159,13 @@ impl Node {
         let owner = NodeId(uuid::Uuid::now_v7().to_string().into());
         let announcements = node.0.broker.announcements();
         tokio::spawn(pump::pump(announcements, Arc::clone(&node.0.shards), node.0.stopped.clone()));
-        for (handle, mailbox) in ways {
-            let run = node.driver(handle, &store, &owner).run(mailbox, node.0.stopped.clone());
+        let mut restored_of: Vec<Vec<_>> = vec![Vec::new(); ways.len()];
+        for record in by_absence(restored) {
+            restored_of[node.index_of(&record.id)].push(record);
+        }
+        for ((handle, mailbox), restored) in ways.into_iter().zip(restored_of) {
+            let driver = node.driver(handle, &sessions, &owner);
+            let run = driver.run(restored, mailbox, node.0.stopped.clone());
             tokio::spawn(watch(tokio::spawn(run), node.clone()));
         }
         node.spawn(forget_quiet(Arc::clone(&node.0.rates), node.0.stopped.clone()));

@@ -13,6 +13,7 @@ use moorline_proto::batch::{EncodedBatch, EncodedEphemeral};
 use moorline_proto::error::{ErrorCode, Rejection};
 use moorline_proto::id::{SessionId, UserId};
 use moorline_proto::resume::SurveyRequest;
+use moorline_proto::session_record::SessionRecord;
 use moorline_proto::shard::{Claim, Host, Input, Output, Peer, Shard, Surveyor, Ticket};
 use moorline_proto::time::Now;
 use tokio::sync::{mpsc, oneshot};
@@ -167,7 +168,13 @@ pub(crate) struct Driver {
 
 impl Driver {
     /// Runs until the node stops.
-    pub(crate) async fn run(mut self, mut mailbox: Mailbox, stopped: CancellationToken) {
+    pub(crate) async fn run(
+        mut self,
+        restored: Vec<Arc<SessionRecord>>,
+        mut mailbox: Mailbox,
+        stopped: CancellationToken,
+    ) {
+        self.restore(restored, &stopped).await;
         let mut messages = Vec::with_capacity(TAKE);
         let mut posted = Vec::with_capacity(TAKE);
         let mut sleep = pin!(tokio::time::sleep_until(self.clock.runtime(self.clock.now().instant)));
@@ -202,7 +209,7 @@ impl Driver {
         }
     }
 
-    fn handle(&mut self, input: Input) {
+    pub(crate) fn handle(&mut self, input: Input) {
         self.shard.handle(self.clock.now(), input, &mut self.sockets);
     }
 
@@ -237,7 +244,7 @@ impl Driver {
     }
 
     /// Serves members and performs outputs until there is nothing left to do, letting other tasks run in between.
-    async fn settle(&mut self) {
+    pub(crate) async fn settle(&mut self) {
         let mut turns = 0;
         loop {
             while self.shard.fan_out(self.clock.now(), TURN, &mut self.sockets) {
@@ -401,12 +408,7 @@ impl Driver {
         self.wait_for(survey.boxed(), |surveys| Input::Surveyed(surveyor, surveys));
     }
 
-    fn save(
-        &mut self,
-        record: Arc<moorline_proto::session_record::SessionRecord>,
-        fence: u64,
-        waiting: Option<Peer>,
-    ) {
+    fn save(&mut self, record: Arc<SessionRecord>, fence: u64, waiting: Option<Peer>) {
         let save = self.store.save(record, Fence(fence));
         match waiting {
             Some(peer) => {

@@ -29,7 +29,7 @@ impl Shard {
     }
 
     /// Counts what an absent session costs. Where all of them cost too much, those that are away longest end.
-    fn count_absent(&mut self, key: SessionKey) {
+    pub(super) fn count_absent(&mut self, key: SessionKey) {
         let absence = self.tickets;
         self.tickets = self.tickets.wrapping_add(1);
         let session = self.session_mut(key);

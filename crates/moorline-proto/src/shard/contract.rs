@@ -131,6 +131,9 @@ pub enum Input {
     Authorized(Peer, Result<(), Rejection>),
     /// Every connection is to go, told to come back at times spread over this long.
     Drain(Duration),
+    /// A session that the store kept over a restart, with the fence under which it was claimed. Those that are away longest
+    /// come first, and all of them before the first connection.
+    Restore(Arc<SessionRecord>, u64),
 }
 
 /// What the driver has to do.

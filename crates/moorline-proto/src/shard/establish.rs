@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::access::left_forbidden;
+use super::membership::lazy_rooms;
 use super::session::Greeting;
 use super::{ConnectionId, Output, Peer, Refusal, Shard, Surveyor, Turn};
 use crate::close::CloseCode;
@@ -196,20 +197,16 @@ impl Shard {
             Found::New(id, _) => own_rooms(claim, id),
             Found::Here(_) | Found::Stored(..) => Vec::new(),
         };
-        for room in begins.into_iter().chain(claim.home.clone()) {
-            if !requests.iter().any(|request| request.room == room) {
-                requests.push(SurveyRequest { room, since: Since::Now });
-            }
+        if let Found::Stored(record, _) = found
+            && record.own_rooms
+        {
+            // Without a mark they had no record when the session was kept last.
+            add(&mut requests, lazy_rooms(&record.id, record.user.as_ref()), Since::Start);
         }
+        add(&mut requests, begins.into_iter().chain(claim.home.clone()), Since::Now);
         if is_stale || matches!(found, Found::New(..)) {
-            for room in self.lost_rooms(claim) {
-                if !self.may_ask_about(&claim.identity, room) {
-                    continue;
-                }
-                if !requests.iter().any(|request| request.room == *room) {
-                    requests.push(SurveyRequest { room: room.clone(), since: Since::Now });
-                }
-            }
+            let open = self.lost_rooms(claim).filter(|room| self.may_ask_about(&claim.identity, room));
+            add(&mut requests, open.cloned(), Since::Now);
         }
         requests
     }
@@ -397,6 +394,15 @@ impl Shard {
     fn refuse(&mut self, connection: ConnectionId, code: CloseCode, reason: &str) {
         let refusal = Refusal::new(code, reason.to_owned());
         self.outputs.push_back(Output::Refuse(connection, Box::new(refusal)));
+    }
+}
+
+/// Asks about more rooms, where they are not asked about yet.
+fn add(requests: &mut Vec<SurveyRequest>, rooms: impl Iterator<Item = RoomName>, since: Since) {
+    for room in rooms {
+        if !requests.iter().any(|request| request.room == room) {
+            requests.push(SurveyRequest { room, since });
+        }
     }
 }
 

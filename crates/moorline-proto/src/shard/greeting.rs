@@ -10,7 +10,7 @@ use crate::error::Rejection;
 use crate::frame::{Answer, Reply, RoomEstablished, RoomsEstablished, ServerFrame};
 use crate::id::RoomName;
 use crate::position::{Offset, Position};
-use crate::resume::{ResetReason, Resume, Since, Survey, SurveyRequest};
+use crate::resume::{ResetReason, Resume, Since, Survey, SurveyRequest, resume};
 
 impl Shard {
     /// Puts every membership where the surveys say it goes on. Returns the rooms to name, and the resets to tell.
@@ -41,7 +41,8 @@ impl Shard {
                     continue;
                 }
             }
-            let start = match survey.resume {
+            let least = self.least(key, request, survey);
+            let start = match resumed(request, survey) {
                 Resume::Continue(offset) => {
                     let start = Position { offset, ..position };
                     if let Some(known) =
@@ -53,7 +54,7 @@ impl Shard {
                     start
                 }
                 Resume::Reset { reason, from, to } => {
-                    let to = Position { offset: to, ..position };
+                    let to = Position { offset: to.max(least), ..position };
                     resets.push(reset(&request.room, reason, to, from));
                     to
                 }
@@ -62,10 +63,10 @@ impl Shard {
             if mistaken.is_some_and(|known| self.is_foreign(known, request, survey)) {
                 resets.push(reset(&request.room, ResetReason::Epoch, start, None));
             }
-            let stood = self.stood(key, &request.room, survey);
-            self.begin(key, &request.room, start, is_new);
-            self.still_owed(key, &request.room, stood);
-            if !request.room.is_own() || survey.deliverable > 0 {
+            self.begin(key, &request.room, (start, least), is_new);
+            // A client that knows a former history's number of an own room learns what that history is called now.
+            let is_renamed = mistaken.is_some_and(|known| known.epoch != position.epoch);
+            if !request.room.is_own() || survey.deliverable > 0 || is_renamed {
                 let established = RoomEstablished { position, replayed: survey.deliverable };
                 rooms.0.push((request.room.clone(), established));
             }
@@ -81,27 +82,25 @@ impl Shard {
         matches!(survey.resume, Resume::Continue(_))
             && known.epoch != asked.epoch
             && known.epoch != survey.state.epoch
+            && matches!(resume(known, &survey.state), Resume::Reset { .. })
     }
 
-    /// What a member had acknowledged, and where it began, where these numbers still mean something: also in a new epoch, as
-    /// long as the log knows the former one.
-    fn stood(&self, key: SessionKey, name: &RoomName, survey: &Survey) -> Option<(Offset, Offset)> {
-        let is_void = matches!(survey.resume, Resume::Reset { from: None, .. });
-        let room = self.by_name.get(name).filter(|_| !is_void)?;
-        self.session(key).membership(*room).map(|membership| (membership.acked, membership.begin))
-    }
-
-    /// A reset that is lost with its connection is told again: only what was acknowledged counts, whatever the epoch is now.
-    fn still_owed(&mut self, key: SessionKey, name: &RoomName, stood: Option<(Offset, Offset)>) {
-        let Some(((acked, begin), &room)) = stood.zip(self.by_name.get(name)) else { return };
-        if let Some(membership) = self.session_mut(key).membership_mut(room) {
-            membership.acked = membership.acked.min(acked);
-            membership.begin = begin;
+    /// Before what a member never reads, because it was for an earlier session of the same name: also where the numbers are
+    /// those of a former history, as far as that was kept.
+    fn least(&self, key: SessionKey, request: &SurveyRequest, survey: &Survey) -> Offset {
+        let room = self.by_name.get(&request.room);
+        let Some(membership) = room.and_then(|&room| self.session(key).membership(room)) else {
+            return Offset::START;
+        };
+        if membership.epoch == survey.state.epoch {
+            return membership.begin;
         }
+        let kept = survey.state.former.last(membership.epoch);
+        kept.map_or(Offset::START, |last| membership.begin.min(last))
     }
 
     /// Puts a membership where it starts. An own room without any record costs nothing before its first.
-    fn begin(&mut self, key: SessionKey, name: &RoomName, start: Position, is_new: bool) {
+    fn begin(&mut self, key: SessionKey, name: &RoomName, (start, least): (Position, Offset), is_new: bool) {
         let lazy = name.is_own() && name.as_str() != RoomName::ALL;
         if lazy && is_new && start.offset == Offset::START && !self.by_name.contains_key(name) {
             return;
@@ -109,9 +108,7 @@ impl Shard {
         let room = self.open_room(name);
         self.enter(key, room, start);
         if let Some(membership) = self.session_mut(key).membership_mut(room) {
-            if is_new && name.is_own() {
-                membership.begin = start.offset;
-            }
+            membership.begin = if is_new && name.is_own() { start.offset } else { least };
             // What a reset skipped counts as processed: it will never come again.
             membership.acked = if is_new { start.offset } else { membership.acked.min(start.offset) };
             membership.sent = start.offset;
@@ -172,6 +169,14 @@ impl Shard {
         }
         self.reschedule(key);
         self.advance(key);
+    }
+}
+
+/// How a member goes on. One that begins at the start of a room is told what of it is lost, as if it stood there.
+fn resumed(request: &SurveyRequest, survey: &Survey) -> Resume {
+    match request.since {
+        Since::Start => resume(Position { offset: Offset::START, ..survey.state.position() }, &survey.state),
+        Since::Now | Since::Position(_) => survey.resume,
     }
 }
 

@@ -3,8 +3,14 @@
 use super::room::{Opening, Room, Standing};
 use super::session::{Membership, Session};
 use super::{Output, RoomKey, SessionKey, Shard, number};
-use crate::id::{Owner, RoomName};
+use crate::id::{Owner, RoomName, SessionId, UserId};
 use crate::position::{Epoch, Offset, Position};
+
+/// The own rooms that a session is in without their being known here before they have a record.
+pub(super) fn lazy_rooms(id: &SessionId, user: Option<&UserId>) -> impl Iterator<Item = RoomName> {
+    let user = user.cloned().map(Owner::User);
+    [Some(Owner::Session(id.clone())), user].into_iter().flatten().map(|owner| RoomName::own(&owner))
+}
 
 /// Whether a room is one that sessions are in without its being known here before it has a record.
 pub(super) fn is_lazy(name: &RoomName) -> bool {
@@ -61,11 +67,8 @@ impl Shard {
     /// Has every own room known here, since the first record of one may have been missed.
     pub(super) fn open_own_rooms(&mut self) {
         let sessions = self.sessions.iter().map(|(_, session)| session).filter(|session| session.own_rooms);
-        let owners = sessions.flat_map(|session| {
-            let user = session.user().cloned().map(Owner::User);
-            [Some(Owner::Session(session.id().clone())), user].into_iter().flatten()
-        });
-        let names: Vec<RoomName> = owners.map(|owner| RoomName::own(&owner)).collect();
+        let names: Vec<RoomName> =
+            sessions.flat_map(|session| lazy_rooms(session.id(), session.user())).collect();
         for name in names {
             self.open_room(&name);
         }

@@ -29,6 +29,7 @@ mod frames;
 mod greeting;
 mod lookup;
 mod membership;
+mod restore;
 mod room;
 mod session;
 mod settle;
@@ -225,6 +226,7 @@ impl Shard {
             Input::Authenticated(ticket, identity) => self.authenticated(turn, ticket, identity),
             Input::Authorized(peer, outcome) => self.authorized(turn, peer, outcome),
             Input::Drain(spread) => self.drain(turn, spread),
+            Input::Restore(record, fence) => self.restore(turn, record, fence),
         }
         self.end_outlived(turn);
     }

@@ -88,8 +88,8 @@ pub(super) struct Session {
     pub(super) record: Arc<SessionRecord>,
     pub(super) fence: u64,
     pub(super) connected: Option<Connected>,
-    /// When the last connection ended; meaningless while connected.
-    pub(super) absent_since: Instant,
+    /// When it ends unless it comes back; meaningless while connected.
+    pub(super) absent_until: Instant,
     /// The newest connection that it had.
     pub(super) newest: ConnectionId,
     /// Which absence this is, and what it is reckoned to cost; 0 while connected.

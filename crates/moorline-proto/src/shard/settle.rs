@@ -34,16 +34,8 @@ impl Shard {
                 key
             }
             Found::Stored(record, fence) => {
-                let marks = record.rooms.clone();
-                let key = self.insert(record, fence, claim.own_rooms, turn.now);
-                for mark in marks {
-                    let room = self.open_room(&mark.room);
-                    self.enter(key, room, mark.acked);
-                    if let Some(membership) = self.session_mut(key).membership_mut(room) {
-                        membership.is_added = mark.is_added;
-                        membership.begin = mark.begin;
-                    }
-                }
+                let key = self.revive(record, fence, turn.now);
+                self.enter_unmarked(key);
                 key
             }
         };
@@ -53,13 +45,19 @@ impl Shard {
     }
 
     /// Puts a session into the shard's tables.
-    fn insert(&mut self, record: Arc<SessionRecord>, fence: u64, own_rooms: bool, now: Now) -> SessionKey {
+    pub(super) fn insert(
+        &mut self,
+        record: Arc<SessionRecord>,
+        fence: u64,
+        own_rooms: bool,
+        now: Now,
+    ) -> SessionKey {
         let (id, user) = (record.id.clone(), record.user.clone());
         let index = self.sessions.insert(Session {
             record,
             fence,
             connected: None,
-            absent_since: now.instant,
+            absent_until: now.instant,
             newest: ConnectionId(0),
             absence: 0,
             absent_bytes: 0,

@@ -38,7 +38,7 @@ impl Shard {
             self.save(key, None);
         }
         if self.session(key).connected.is_none() {
-            let end = self.session(key).absent_since + self.config.session_lifetime;
+            let end = self.session(key).absent_until;
             return if turn.now.instant >= end { self.end(turn, key) } else { self.reschedule(key) };
         }
         if self.expire_access(turn, key) {
@@ -139,7 +139,7 @@ impl Shard {
     pub(super) fn reschedule(&mut self, key: SessionKey) {
         let session = self.session(key);
         let next = match &session.connected {
-            None => session.absent_since + self.config.session_lifetime,
+            None => session.absent_until,
             Some(connected) => connected.heartbeat.next(&self.config.heartbeat),
         };
         let expiry = session.connected.as_ref().and_then(|c| c.access.as_ref()?.next());
@@ -205,10 +205,11 @@ impl Shard {
         key: SessionKey,
         close: Option<(u16, &str)>,
     ) {
+        let end = turn.now.instant + self.config.session_lifetime;
         let session = self.session_mut(key);
         let Some(peer) = session.peer(key) else { return };
         let Some(connected) = session.connected.take() else { return };
-        session.absent_since = turn.now.instant;
+        session.absent_until = end;
         let mut rest = connected.outbox.map_or_else(Vec::new, |outbox| outbox.waiting().to_vec());
         if let Some((code, reason)) = close {
             (self.config.framing.close)(&mut rest, code, reason);
