@@ -54,9 +54,7 @@ pub struct Backend {
     /// Session ids that were claimed and not removed, with the fence that holds them.
     pub(crate) claims: RefCell<BTreeMap<SessionId, u64>>,
     /// What the store had when it was opened last, as long as nobody removed it.
-    restored: RefCell<BTreeMap<SessionId, Arc<SessionRecord>>>,
-    /// Those of them that no shard has taken in.
-    orphans: RefCell<BTreeSet<SessionId>>,
+    restored: RefCell<BTreeMap<SessionId, (Arc<SessionRecord>, u64)>>,
     /// What is planted.
     pub planted: Option<Planted>,
 }
@@ -81,7 +79,6 @@ impl Backend {
             violations: RefCell::default(),
             claims: RefCell::default(),
             restored: RefCell::default(),
-            orphans: RefCell::default(),
             planted,
         })
     }
@@ -102,21 +99,22 @@ impl Backend {
         Arc::clone(&self.open.borrow().sessions)
     }
 
-    /// A shard took a session.
-    pub(crate) fn claimed(&self, id: SessionId, fence: u64) {
-        self.orphans.borrow_mut().remove(&id);
-        self.claims.borrow_mut().insert(id, fence);
-    }
-
     /// What the store had of a session when it was opened last.
     pub(crate) fn restored(&self, id: &SessionId) -> Option<Arc<SessionRecord>> {
-        self.restored.borrow().get(id).cloned()
+        self.restored.borrow().get(id).map(|(record, _)| Arc::clone(record))
+    }
+
+    /// All that the store had when it was opened last, with their fences; who is away longest comes first.
+    pub(crate) fn all_restored(&self) -> Vec<(Arc<SessionRecord>, u64)> {
+        let mut restored: Vec<_> = self.restored.borrow().values().cloned().collect();
+        restored.sort_by_key(|(record, _)| record.disconnected_at.map_or(u64::MAX, |at| at.0));
+        restored
     }
 
     /// What the store had when it was opened last, for who reads a failure.
     pub(crate) fn left(&self) -> Vec<String> {
         let name = |mark: &Mark| format!(" {}:{:x}/{}", mark.room, mark.acked.epoch.0, mark.acked.offset.0);
-        let line = |record: &Arc<SessionRecord>| {
+        let line = |(record, _): &(Arc<SessionRecord>, u64)| {
             format!("restored {}:{}", record.id, record.rooms.iter().map(name).collect::<String>())
         };
         self.restored.borrow().values().map(line).collect()
@@ -238,9 +236,10 @@ impl Backend {
             Ok(open) => open,
             Err(why) => return self.violation(format!("the store could not be opened: {why}")),
         };
-        let restored = open.restored.iter().map(|(record, _)| (record.id.clone(), Arc::clone(record)));
+        let fences = open.restored.iter().map(|(record, fence)| (record.id.clone(), *fence));
+        self.claims.borrow_mut().extend(fences);
+        let restored = open.restored.iter().map(|restored| (restored.0.id.clone(), restored.clone()));
         *self.restored.borrow_mut() = restored.collect();
-        *self.orphans.borrow_mut() = self.restored.borrow().keys().cloned().collect();
         *self.announcements.borrow_mut() = open.broker.announcements();
         *self.open.borrow_mut() = open;
         self.observe();

@@ -93,6 +93,6 @@ pub trait Ground {
     /// Says why it could not be closed.
     fn close(&mut self) -> Result<(), String>;
 
-    /// Restored sessions that no shard took in are given up: nothing of theirs is held any more.
+    /// The shards have taken in the restored sessions: what these hold is held by them from now on.
     fn let_go(&mut self);
 }

@@ -173,6 +173,12 @@ impl World {
             shard.settle(now);
             self.shards[index] = shard;
         }
+        for (record, fence) in self.backend.all_restored() {
+            let shard = self.shard_of(&record.id);
+            self.shards[shard].handle(now, Input::Restore(record, fence));
+        }
+        self.backend.let_go();
+        (0..self.shards.len()).for_each(|shard| self.after(shard));
     }
 }
 

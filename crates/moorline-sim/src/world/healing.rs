@@ -49,7 +49,6 @@ impl World {
 
     /// Everybody leaves, and what they leave behind grows old.
     pub fn end(&mut self) {
-        self.backend.let_go();
         for index in 0..self.peers.len() {
             let now = self.now().instant;
             self.peers[index].client.handle(now, client::Input::Shutdown);
