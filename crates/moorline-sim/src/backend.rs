@@ -211,6 +211,8 @@ impl Backend {
 
     /// The node dies, and another one opens what it left.
     pub(crate) fn crash(&self, unsynced: Unsynced) {
+        // Nobody is told any more.
+        self.asked.borrow_mut().clear();
         self.ground.borrow_mut().crash(unsynced);
         self.truth.borrow_mut().unclean_ends += 1;
         self.reopen();
@@ -227,7 +229,6 @@ impl Backend {
 
     fn reopen(&self) {
         let epoch = self.state(&crate::names::room("a")).epoch;
-        self.settle();
         self.asked.borrow_mut().clear();
         self.news.borrow_mut().clear();
         *self.users.borrow_mut() = Users::new(LIMITS);

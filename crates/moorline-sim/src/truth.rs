@@ -42,7 +42,7 @@ pub struct Truth {
     /// Ephemeral messages, by their text.
     pub ephemeral: BTreeMap<String, Published>,
     /// Which numbers each sender has had stored, by room.
-    pub numbers: BTreeMap<(String, RoomName), Vec<u64>>,
+    pub numbers: BTreeMap<(String, RoomName), BTreeSet<u64>>,
     /// Up to where a room's entry was forgotten, with all that it had: nobody was owed it.
     pub forgotten: BTreeMap<RoomName, u64>,
     /// Sessions that ended.
@@ -149,10 +149,10 @@ impl Truth {
             return found;
         }
         match self.tries.appeared(room, number, record) {
-            Ok(sender) => {
+            Ok((sender, has_order)) => {
                 let numbers = self.numbers.entry((sender.clone(), room.clone())).or_default();
-                found.extend(order::publishers_order(numbers, number, room, &sender));
-                numbers.push(number);
+                found.extend(order::publishers_order(numbers, (number, has_order), room, &sender));
+                numbers.insert(number);
             }
             Err(problem) => found.push(problem),
         }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use moorline_broker::ReadLimit;
 use moorline_proto::id::{RoomName, SessionId};
-use moorline_proto::shard::{ConnectionId, Input, Shard, ShardConfig};
+use moorline_proto::position::Offset;
+use moorline_proto::shard::{ConnectionId, Input, PageReader, Shard, ShardConfig};
 use moorline_proto::time::Now;
 
 use self::answers::{Answers, Pending};
@@ -46,6 +47,9 @@ pub struct Driver {
     /// Whether what nobody waits for is saved at once.
     pub saves_at_once: bool,
     unsubscribes: u64,
+    /// Pages that were asked for.
+    reads: u64,
+    last_read: Option<(PageReader, RoomName, Offset)>,
 }
 
 impl Driver {
@@ -78,6 +82,8 @@ impl Driver {
             page,
             saves_at_once: false,
             unsubscribes: 0,
+            reads: 0,
+            last_read: None,
         }
     }
 
@@ -105,8 +111,18 @@ impl Driver {
     }
 
     /// Performs what the shard wants until it wants nothing more.
+    ///
+    /// Says that something is wrong where that never ends.
     pub fn settle(&mut self, now: Now) {
+        const READS_MAX: u64 = 20_000;
+        let reads = self.reads;
         loop {
+            if self.reads - reads > READS_MAX {
+                let (last, state) = (&self.last_read, self.last_read.as_ref().map(|read| self.backend.state(&read.1)));
+                let violation = format!("a shard reads without an end, at one moment: {last:?} of {state:?}");
+                self.sockets.violations.push(violation);
+                break;
+            }
             let budget = 1 + self.random.below(4);
             while self.shard.fan_out(now, budget, &mut self.sockets) {}
             if let Some(output) = self.shard.poll_output() {

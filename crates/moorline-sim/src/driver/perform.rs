@@ -115,6 +115,8 @@ impl Driver {
                 Input::Subscribed(key, room, state.map_err(|error| error.rejection()))
             }
             Output::Read { reader, room, after } => {
+                self.reads += 1;
+                self.last_read = Some((reader, room.clone(), after));
                 let page = broker.read(room.clone(), after, self.page).now_or_never().expect(READY);
                 Input::PageRead(reader, room, page.map_err(|error| error.rejection()))
             }

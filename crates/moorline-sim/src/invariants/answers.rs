@@ -35,6 +35,8 @@ struct Fate {
     /// Tries that may still take effect.
     open: usize,
     has_appeared: bool,
+    /// Whether a try was refused for now: who tries again later is behind what it sent since.
+    was_refused: bool,
 }
 
 /// Every publication, by its room and number: one fate for each sender.
@@ -47,7 +49,7 @@ impl Tries {
         let fates = self.0.entry((room.clone(), number)).or_default();
         match fates.iter_mut().find(|fate| fate.what.sender == what.sender) {
             Some(fate) => fate.open += 1,
-            None => fates.push(Fate { what, open: 1, has_appeared: false }),
+            None => fates.push(Fate { what, open: 1, has_appeared: false, was_refused: false }),
         }
     }
 
@@ -61,6 +63,7 @@ impl Tries {
     ) {
         let mut fates = self.0.get_mut(&(room.clone(), number)).into_iter().flatten();
         let Some(fate) = fates.find(|fate| fate.what.sender == sender) else { return };
+        fate.was_refused |= answer == Err(BrokerError::Unavailable);
         // What an unavailable store does with it later is open; until what is only in memory is kept, so is that.
         let is_closed = match answer {
             Ok(Published::Stored { durability, .. }) => durability != Durability::Memory || fate.has_appeared,
@@ -70,11 +73,11 @@ impl Tries {
         fate.open -= usize::from(is_closed && fate.open > 0);
     }
 
-    /// Its record is visible. Returns its sender.
+    /// Its record is visible. Returns its sender, and whether that has an order to keep.
     ///
     /// # Errors
     /// Says why it should not be.
-    pub fn appeared(&mut self, room: &RoomName, number: u64, record: &Record) -> Result<String, String> {
+    pub fn appeared(&mut self, room: &RoomName, number: u64, record: &Record) -> Result<(String, bool), String> {
         let Some(fates) = self.0.get_mut(&(room.clone(), number)) else {
             return Err(format!("{room} has message {number}, which nobody published"));
         };
@@ -88,7 +91,7 @@ impl Tries {
             return Err(format!("{room} has {record:?}, which was published as {:?}", fate.what));
         }
         fate.has_appeared = true;
-        Ok(sender.clone())
+        Ok((sender.clone(), !fate.was_refused))
     }
 
     /// The node that they were sent to is gone, with all that it had not kept.

@@ -33,6 +33,8 @@ pub struct App {
     pub unsure: BTreeMap<RoomName, ConnectionId>,
     /// After which offsets a room may begin again on this connection: each once.
     pub replays: BTreeMap<RoomName, Vec<u64>>,
+    /// Rooms that it asked to join at a position that they never had, or do not have any more.
+    pub wild: BTreeSet<RoomName>,
     /// Where a room's head was when the application asked to join, by room.
     pub asked: BTreeMap<RoomName, u64>,
 }

@@ -2,7 +2,7 @@
 //! really removed.
 
 use moorline_proto::id::RoomName;
-use moorline_proto::resume::ResetReason;
+use moorline_proto::resume::{Formers, ResetReason};
 
 use super::delivery::{App, At};
 use crate::truth::Truth;
@@ -13,6 +13,8 @@ pub struct Told {
     pub from: Option<u64>,
     pub to: u64,
     pub cut: u64,
+    /// Up to where the log has forgotten the room with its numbers.
+    pub forgotten: u64,
 }
 
 impl App {
@@ -24,7 +26,7 @@ impl App {
         former_ended: bool,
     ) -> Option<String> {
         let session = self.session.clone()?;
-        let Told { reason, from, to, cut } = *told;
+        let Told { reason, from, to, cut, forgotten } = *told;
         if reason == ResetReason::Expired {
             if room.is_own() || self.rooms.contains_key(room) {
                 self.rooms.insert(room.clone(), At::exactly(to));
@@ -39,6 +41,15 @@ impl App {
             && from.is_none()
             && truth.forgotten(room).max(truth.head(room)) >= stood.low
         {
+            return None;
+        }
+        if matches!(reason, ResetReason::Epoch | ResetReason::Ahead) && from.is_none() && self.wild.remove(room) {
+            return None;
+        }
+        // Another history, and something of the former one is really gone.
+        let is_gone = stood.low < cut || forgotten > 0 || truth.unclean_ends >= Formers::MAX;
+        let has_history = truth.unclean_ends > 0 && is_gone;
+        if reason == ResetReason::Epoch && from.is_none() && has_history {
             return None;
         }
         let (ResetReason::Retention | ResetReason::Cleared, Some(from)) = (reason, from) else {

@@ -31,8 +31,7 @@ impl World {
             }
             for shard in 0..self.shards.len() {
                 self.pump();
-                let now = self.now();
-                while self.shards[shard].hear(now) || self.shards[shard].answer(now) {}
+                self.exhaust(shard);
                 self.after(shard);
                 let ids: Vec<ConnectionId> = self.shards[shard].sockets.links.keys().copied().collect();
                 for id in ids {
@@ -45,6 +44,19 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Lets a shard do everything that it can do at this moment; which must end.
+    fn exhaust(&mut self, shard: usize) {
+        const STEPS_MAX: usize = 20_000;
+        let now = self.now();
+        for _ in 0..STEPS_MAX {
+            let is_idle = !self.shards[shard].hear(now) && !self.shards[shard].answer(now);
+            if is_idle || self.is_wrong() {
+                return;
+            }
+        }
+        self.violation(Some(format!("shard {shard} finds no end, at one moment")));
     }
 
     /// Everybody leaves, and what they leave behind grows old.

@@ -136,7 +136,8 @@ impl World {
                 let is_forgotten = state.head == Offset::START;
                 let cut =
                     if is_forgotten { truth.head(&room) } else { state.cut.0.max(truth.forgotten(&room)) };
-                let told = Told { reason, from: from.map(|from| from.0), to: to.offset.0, cut };
+                let forgotten = if is_forgotten { truth.head(&room) } else { truth.forgotten(&room) };
+                let told = Told { reason, from: from.map(|from| from.0), to: to.offset.0, cut, forgotten };
                 peer.app.reset(&truth, &room, &told, former_ended)
             }
             Event::Joined { room, position } => {
