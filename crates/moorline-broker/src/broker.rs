@@ -70,6 +70,12 @@ pub enum BrokerError {
         /// The strongest there is.
         strongest: Durability,
     },
+    /// What is published cannot be kept at present, as for a full disk. Retry later.
+    #[error("the store cannot write")]
+    CannotKeep,
+    /// More waits for the store than may. Retry later.
+    #[error("too much waits to be kept")]
+    Behind,
     /// It did not answer; whether a publish happened is unknown, repeating it with its id is safe. Retry later.
     #[error("the broker is unavailable")]
     Unavailable,
@@ -84,7 +90,8 @@ impl BrokerError {
             Self::Append(AppendError::TooManyIds) => ErrorCode::Overloaded,
             Self::Append(AppendError::OffsetsExhausted) => ErrorCode::Internal,
             Self::Durability { .. } => ErrorCode::DurabilityUnavailable,
-            Self::Unavailable => ErrorCode::Unavailable,
+            Self::Behind => ErrorCode::Overloaded,
+            Self::CannotKeep | Self::Unavailable => ErrorCode::Unavailable,
         };
         Rejection::new(code, self.to_string())
     }
@@ -113,7 +120,8 @@ pub trait Announcements: Send + 'static {
 ///
 /// The contract, which [`conformance::broker`](crate::conformance::broker()) checks:
 /// - [`Broker::publish`] appends and announces as one step; announcements of one room come in append order, and none comes
-///   before its record can be read. Publications take effect in the order in which `publish` was *called*; the future only
+///   before its record can be read. Nobody reads a record, or hears of it, before it is as safe as the broker's strongest durability;
+///   a publish that asked for less is answered before that. Publications take effect in the order in which `publish` was *called*; the future only
 ///   waits for the answer, and dropping it withdraws nothing.
 /// - A batch vouches that nothing of its room lies between `after` and its first record. What is not announced in time is
 ///   replaced by [`Announcement::Lost`]; memory for a node that does not listen is bounded.

@@ -21,6 +21,8 @@ pub use broker::{
 };
 pub use local_broker::LocalBroker;
 pub use log::{AppendError, Appended, Draft, Log, LogExt, LogStats, PublishKey, ReadLimit};
-pub use memory_log::{MemoryLog, PrefixRetention, Retention, RetentionRules};
+pub use memory_log::{
+    Claim, Client, Fingerprint, History, MemoryLog, PrefixRetention, Retention, RetentionRules, RoomHead,
+};
 pub use memory_sessions::MemorySessions;
 pub use session_store::{Fence, NodeId, SessionStore, StoreError, Stored};

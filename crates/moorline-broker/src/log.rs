@@ -8,7 +8,7 @@ use moorline_proto::message::Message;
 use moorline_proto::position::{Offset, Position};
 use moorline_proto::record::{Except, Record};
 use moorline_proto::resume::RoomState;
-use moorline_proto::time::Timestamp;
+use moorline_proto::time::Now;
 
 /// What makes a publish idempotent: its id, within the one who sent it (and the room).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -100,6 +100,7 @@ pub struct LogStats {
 /// - The records read after an offset are all that are kept, without a hole: the log cuts from the old end alone. A room's
 ///   newest record outlives every bound on its room but age; the record appended last outlives every bound but age.
 /// - A publish id is known for its whole time, whatever became of its record, and free again after it.
+/// - Ages are measured by `now.instant`; `now.timestamp` is only written into the records.
 pub trait Log: Send + 'static {
     /// What is known of a room.
     fn state(&self, room: &RoomName) -> RoomState;
@@ -108,7 +109,7 @@ pub trait Log: Send + 'static {
     ///
     /// # Errors
     /// Says why nothing was kept.
-    fn append(&mut self, room: &RoomName, draft: Draft, now: Timestamp) -> Result<Appended, AppendError>;
+    fn append(&mut self, room: &RoomName, draft: Draft, now: Now) -> Result<Appended, AppendError>;
 
     /// Shows the kept records after an offset, in order, until `visit` breaks off. Nothing is copied: who only counts
     /// pays for counting.
@@ -118,7 +119,7 @@ pub trait Log: Send + 'static {
     fn clear(&mut self, room: &RoomName);
 
     /// Drops what is too old: records, publish ids, entries of rooms that nobody holds. Bounded work per call.
-    fn expire(&mut self, now: Timestamp);
+    fn expire(&mut self, now: Now);
 
     /// Somebody refers to the room: its head must not be forgotten. Counted.
     fn hold(&mut self, room: &RoomName);

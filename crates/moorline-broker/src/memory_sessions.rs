@@ -53,6 +53,16 @@ impl Inner {
 }
 
 impl MemorySessions {
+    /// With the records that another store kept, which nobody has claimed yet.
+    #[must_use]
+    pub fn restored(records: impl IntoIterator<Item = Arc<SessionRecord>>) -> Self {
+        let stored = |record: Arc<SessionRecord>| {
+            (record.id.clone(), Stored { record: Some(record), fence: Fence::default() })
+        };
+        let entries = records.into_iter().map(stored).collect();
+        Self { inner: Mutex::new(Inner { entries, last_fence: 0 }) }
+    }
+
     /// Without any session.
     #[must_use]
     pub fn new() -> Self {

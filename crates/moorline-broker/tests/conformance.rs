@@ -2,7 +2,7 @@
 
 use moorline_broker::{Durability, LocalBroker, MemoryLog, MemorySessions, RetentionRules, conformance};
 use moorline_proto::position::Epoch;
-use moorline_proto::time::Timestamp;
+use moorline_proto::time::{Now, Timestamp};
 
 #[test]
 fn the_memory_log_is_a_log() {
@@ -11,7 +11,7 @@ fn the_memory_log_is_a_log() {
 
 fn local_broker() -> LocalBroker {
     let log = MemoryLog::new(Epoch(7), RetentionRules::default());
-    LocalBroker::new(log, || Timestamp(1_700_000_000_000), Durability::Memory)
+    LocalBroker::new(log, || Now::at(Timestamp(1_700_000_000_000)), Durability::Memory)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -13,7 +13,7 @@ use moorline_broker::{
 use moorline_proto::id::RoomName;
 use moorline_proto::message::Message;
 use moorline_proto::position::{Epoch, Offset, Position};
-use moorline_proto::time::Timestamp;
+use moorline_proto::time::{Now, Timestamp};
 
 const HOUR_MS: u64 = 3_600_000;
 const ALL: ReadLimit = ReadLimit { records: usize::MAX, bytes: usize::MAX };
@@ -23,7 +23,7 @@ fn broker() -> (LocalBroker, Arc<AtomicU64>) {
     let clock = Arc::new(AtomicU64::new(1_000));
     let hand = Arc::clone(&clock);
     let log = MemoryLog::new(Epoch(7), RetentionRules::default());
-    let read = move || Timestamp(hand.load(Ordering::Relaxed));
+    let read = move || Now::at(Timestamp(hand.load(Ordering::Relaxed)));
     (LocalBroker::new(log, read, Durability::Memory), clock)
 }
 
@@ -151,7 +151,7 @@ async fn a_panic_under_the_lock_harms_nobody_else() {
     let calls = AtomicU64::new(0);
     let clock = move || {
         assert_ne!(calls.fetch_add(1, Ordering::Relaxed), 1, "the clock panics once");
-        Timestamp(1)
+        Now::at(Timestamp(1))
     };
     let broker = Arc::new(LocalBroker::new(log, clock, Durability::Memory));
     publish(&broker, 1).await;

@@ -17,7 +17,7 @@ use moorline_proto::message::Message;
 use moorline_proto::position::{Epoch, Offset, Position};
 use moorline_proto::record::Record;
 use moorline_proto::resume::{Formers, RoomState};
-use moorline_proto::time::Timestamp;
+use moorline_proto::time::{Now, Timestamp};
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 
@@ -254,8 +254,9 @@ impl Pair {
             sender: sender.to_string().into(),
             id: PublishId::new(&id.to_string()).unwrap(),
         });
-        let now = Timestamp(self.now);
-        let record = Record { offset: Offset(0), timestamp: now, except: None, message: message.clone() };
+        let now = Now::at(Timestamp(self.now));
+        let record =
+            Record { offset: Offset(0), timestamp: now.timestamp, except: None, message: message.clone() };
         let draft = Draft { message, except: None, key };
         let appended = self.log.append(&self.names[room], draft, now);
         assert_eq!(appended, self.model.append(room, record, id, self.now));
@@ -273,7 +274,7 @@ impl Pair {
                 self.model.clear(room);
             }
             Op::Expire => {
-                self.log.expire(Timestamp(self.now));
+                self.log.expire(Now::at(Timestamp(self.now)));
                 self.model.expire(self.now);
             }
             Op::Wait(millis) => self.now += millis,

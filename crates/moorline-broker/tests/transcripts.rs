@@ -33,14 +33,14 @@ use moorline_proto::position::{Epoch, Offset};
 use moorline_proto::revocations::Revocations;
 use moorline_proto::session_record::SessionRecord;
 use moorline_proto::shard::{
-    Claim, ConnectionId, ExpiryConfig, Host, Input, Output, Peer, SessionKey, Shard, ShardConfig,
+    Claim, ConnectionId, ExpiryConfig, Host, Input, Output, Peer, SaveError, SessionKey, Shard, ShardConfig,
 };
 use moorline_proto::time::{Instant, Now, Timestamp};
 use moorline_proto::token::ResumeToken;
 use moorline_proto::users::{UserLimits, Users};
 use serde_json::{Value, json};
 
-const TRANSCRIPTS: [&str; 19] = [
+const TRANSCRIPTS: [&str; 21] = [
     "ack.txt",
     "authorizer.txt",
     "errors.txt",
@@ -49,6 +49,7 @@ const TRANSCRIPTS: [&str; 19] = [
     "expiry.txt",
     "heartbeat.txt",
     "lagging.txt",
+    "overtaking.txt",
     "publish.txt",
     "reconnect.txt",
     "reset.txt",
@@ -56,6 +57,7 @@ const TRANSCRIPTS: [&str; 19] = [
     "resume.txt",
     "revocation.txt",
     "rooms.txt",
+    "saves.txt",
     "stored.txt",
     "takeover.txt",
     "targets.txt",
@@ -115,10 +117,10 @@ fn a_transcript_that_is_wrong_fails_at_its_line() {
 }
 
 /// One connection, as its client sees it.
-#[derive(Default)]
 struct Socket {
     bytes: Vec<u8>,
-    is_full: bool,
+    /// How many bytes it takes from now on.
+    room: usize,
 }
 
 /// What the shard asks of its driver at once.
@@ -132,11 +134,10 @@ struct Sockets {
 impl Host for Sockets {
     fn write(&mut self, session: SessionKey, bytes: &[u8]) -> usize {
         let socket = self.sockets.get_mut(&self.bound[&session]).unwrap();
-        if socket.is_full {
-            return 0;
-        }
-        socket.bytes.extend(bytes);
-        bytes.len()
+        let count = bytes.len().min(socket.room);
+        socket.room -= if socket.room == usize::MAX { 0 } else { count };
+        socket.bytes.extend(&bytes[..count]);
+        count
     }
 
     fn bind(&mut self, connection: ConnectionId, session: SessionKey) {
@@ -162,6 +163,15 @@ struct Actor {
     heard: VecDeque<String>,
 }
 
+/// How the session store is.
+#[derive(Clone, Copy)]
+enum Condition {
+    Working,
+    Failing,
+    /// It answers no save.
+    Silent,
+}
+
 /// Everything that a transcript plays on.
 struct Stage {
     shard: Shard,
@@ -171,6 +181,7 @@ struct Stage {
     store: MemorySessions,
     /// What the store has; none while the server is down.
     kept: BTreeMap<SessionId, Arc<SessionRecord>>,
+    condition: Condition,
     config: Arc<ShardConfig>,
     is_down: bool,
     page: ReadLimit,
@@ -197,6 +208,7 @@ impl Stage {
             metadata_max_bytes: 4_096,
             pending_max_bytes: 128 * 1024,
             stall_timeout: Duration::from_secs(30),
+            save_timeout: Duration::from_secs(10),
             in_flight_max: 1_024,
             shard_rooms_max: 1_000_000,
             expiry: ExpiryConfig::default(),
@@ -224,8 +236,11 @@ impl Stage {
         let clock = Arc::new(AtomicU64::new(BEGIN));
         let hand = Arc::clone(&clock);
         let log = MemoryLog::new(Epoch(0x0123_4567_89ab_cdef), rules);
-        let broker =
-            LocalBroker::new(log, move || Timestamp(hand.load(Ordering::Relaxed)), Durability::Memory);
+        let broker = LocalBroker::new(
+            log,
+            move || Now::at(Timestamp(hand.load(Ordering::Relaxed))),
+            Durability::Memory,
+        );
         let users = Users::new(UserLimits::default());
         let config = Arc::new(config);
         let revocations = Revocations::new(Duration::from_secs(24 * 3600));
@@ -238,6 +253,7 @@ impl Stage {
             broker,
             store: MemorySessions::new(),
             kept: BTreeMap::new(),
+            condition: Condition::Working,
             config,
             is_down: false,
             page,
@@ -290,7 +306,7 @@ impl Stage {
                 let connection = ConnectionId(self.connections);
                 let (is_silent, url) = (words[0] == "open", words[1..].join(" "));
                 let actor = Actor { connection, url, is_silent, peer: None, heard: VecDeque::new() };
-                self.sockets.sockets.insert(connection, Socket::default());
+                self.sockets.sockets.insert(connection, Socket { bytes: Vec::new(), room: usize::MAX });
                 self.actors.insert(who.to_owned(), actor);
                 if !is_silent {
                     self.establish(who, Hello::default(), None);
@@ -298,10 +314,18 @@ impl Stage {
             }
             ["drop"] => self.handle(Input::Lost(self.actors.get(who)?.peer?, None)),
             ["pong"] => self.handle(Input::Alive(self.actors.get(who)?.peer?)),
-            ["full"] => self.socket(who)?.is_full = true,
-            ["writable"] => {
-                self.socket(who)?.is_full = false;
+            ["full"] => self.socket(who)?.room = 0,
+            ["fits", bytes] => self.socket(who)?.room = bytes.parse().ok()?,
+            ["takes" | "writable", ..] => {
+                self.socket(who)?.room = words.get(1).map_or(Some(usize::MAX), |bytes| bytes.parse().ok())?;
                 self.handle(Input::Writable(self.actors.get(who)?.peer?));
+            }
+            ["works"] if who == "store" => self.condition = Condition::Working,
+            ["fails"] if who == "store" => self.condition = Condition::Failing,
+            ["hangs"] if who == "store" => self.condition = Condition::Silent,
+            ["claims", id] if who == "elsewhere" => {
+                let id = SessionId::new(id).unwrap();
+                self.store.claim(id, NodeId("other".into())).now_or_never()?.unwrap();
             }
             ["dies" | "stops"] if who == "server" => self.go_down(words[0] == "stops"),
             ["starts"] if who == "server" => self.come_up(true),
@@ -520,6 +544,9 @@ impl Stage {
     fn perform(&mut self, output: Output) -> Option<Input> {
         let now = self.moment();
         Some(match output {
+            Output::Load(connection, _) if matches!(self.condition, Condition::Failing) => {
+                Input::Loaded(connection, Err(unavailable()))
+            }
             Output::Load(connection, id) => {
                 Input::Loaded(connection, Ok(self.store.load(id).now_or_never()?.unwrap()))
             }
@@ -532,9 +559,19 @@ impl Stage {
                 Input::Surveyed(surveyor, Ok(surveys.unwrap()))
             }
             Output::Save { record, fence, waiting } => {
-                self.kept.insert(record.id.clone(), Arc::clone(&record));
-                self.store.save(record, Fence(fence)).now_or_never()?.unwrap();
-                Input::Saved(waiting?, Ok(()))
+                let session = record.id.clone();
+                let result = match self.condition {
+                    Condition::Silent => return None,
+                    Condition::Failing => Err(SaveError::Rejected(unavailable())),
+                    Condition::Working => {
+                        let saved = self.store.save(Arc::clone(&record), Fence(fence)).now_or_never()?;
+                        saved.map_err(|_| SaveError::Fenced)
+                    }
+                };
+                if result.is_ok() {
+                    self.kept.insert(session.clone(), record);
+                }
+                Input::Saved { session, fence, waiting, result }
             }
             Output::Subscribe(key, room) => {
                 let state = self.broker.subscribe(room.clone()).now_or_never()?.unwrap();
@@ -569,7 +606,8 @@ impl Stage {
         match output {
             Output::Remove(id, fence) => {
                 self.kept.remove(&id);
-                self.store.remove(id, Fence(fence)).now_or_never().unwrap().unwrap();
+                // Refused where the session is another node's by now.
+                let _fenced = self.store.remove(id, Fence(fence)).now_or_never().unwrap();
             }
             Output::Unsubscribe(room) => self.broker.unsubscribe(room),
             Output::Established(peer) => {
@@ -624,6 +662,10 @@ impl Stage {
         let queued = position.map_or(0, |_| audience.queued);
         Ok(PublishAnswer { room, position, reached: audience.reached, queued, durability, duplicate })
     }
+}
+
+fn unavailable() -> Rejection {
+    Rejection::new(ErrorCode::Unavailable, "the session store is unavailable")
 }
 
 fn announced(news: Announcement) -> Input {

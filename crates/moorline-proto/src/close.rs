@@ -1,5 +1,7 @@
 //! The close codes: one table, equal to `spec/close-codes.md`.
 
+use crate::error::Rejection;
+
 /// Whether and when a client comes back after a close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reconnect {
@@ -62,6 +64,12 @@ close_codes! {
 }
 
 impl CloseCode {
+    /// How a connection ends for which something could not be done.
+    #[must_use]
+    pub const fn of(rejection: &Rejection) -> Self {
+        if rejection.code.is_worth_a_retry() { Self::TryLater } else { Self::Internal }
+    }
+
     /// The row for a number, if we have one.
     #[must_use]
     pub fn from_number(number: u16) -> Option<Self> {

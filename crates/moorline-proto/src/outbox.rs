@@ -1,55 +1,158 @@
 //! What a connection could not take yet. Exists only while its socket is full, and is bounded by its owner.
+//!
+//! There are two lanes: messages, and what is said about them and about nothing else (`joined`, `reset` …), keep their order;
+//! everything else overtakes them, but never within a frame that has begun.
+
+use std::collections::VecDeque;
 
 use crate::time::Instant;
 
-/// Bytes that wait for a full socket, in order.
+/// Bytes that wait for a full socket.
 #[derive(Debug)]
 pub struct Outbox {
-    bytes: Vec<u8>,
-    sent: usize,
+    messages: Lane,
+    /// The frames of the message lane, in order.
+    frames: VecDeque<Waiting>,
+    /// Whether the first of them has begun: nothing overtakes it any more.
+    begun: bool,
+    control: Lane,
+    /// How many bytes of the message lane are no messages.
+    placed: usize,
     progress_at: Instant,
 }
 
-impl Outbox {
-    /// The rest of a write that fell short.
-    #[must_use]
-    pub fn new(rest: &[u8], now: Instant) -> Self {
-        Self { bytes: rest.to_vec(), sent: 0, progress_at: now }
-    }
+/// What of a frame is still to be written.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    bytes: usize,
+    is_message: bool,
+}
 
-    /// Adds behind what waits.
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-    }
+/// Bytes in order, of which the first were written.
+#[derive(Debug, Default)]
+struct Lane {
+    bytes: Vec<u8>,
+    sent: usize,
+}
 
-    /// What waits.
-    #[must_use]
-    pub fn waiting(&self) -> &[u8] {
+impl Lane {
+    fn waiting(&self) -> &[u8] {
         &self.bytes[self.sent..]
     }
 
-    /// How many bytes wait.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.bytes.len() - self.sent
     }
 
-    /// Whether nothing waits any more.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
     }
 
-    /// The socket took this many of the waiting bytes.
-    pub fn took(&mut self, count: usize, now: Instant) {
-        if count > 0 {
-            self.progress_at = now;
-        }
+    fn took(&mut self, count: usize) {
         self.sent += count;
         if self.sent > self.bytes.len() / 2 {
             self.bytes.drain(..self.sent);
             self.sent = 0;
         }
+    }
+}
+
+impl Outbox {
+    /// One in which nothing waits yet.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self {
+            messages: Lane::default(),
+            frames: VecDeque::new(),
+            begun: false,
+            control: Lane::default(),
+            placed: 0,
+            progress_at: now,
+        }
+    }
+
+    /// Adds whole messages, of which the socket took the first `written` bytes: those that end at `ends`.
+    pub fn push_messages(&mut self, wire: &[u8], ends: &[usize], written: usize) {
+        let mut start = 0;
+        for &end in ends {
+            if end > written {
+                self.begun |= written > start;
+                self.frames.push_back(Waiting { bytes: end - start.max(written), is_message: true });
+            }
+            start = end;
+        }
+        self.messages.push(&wire[written.min(start)..start]);
+    }
+
+    /// Adds a frame that keeps its place among the messages: its rest where it `has_begun`, which nothing overtakes.
+    pub fn push_placed(&mut self, rest: &[u8], has_begun: bool) {
+        self.begun |= has_begun;
+        self.frames.push_back(Waiting { bytes: rest.len(), is_message: false });
+        self.placed += rest.len();
+        self.messages.push(rest);
+    }
+
+    /// Adds frames that overtake the messages, or the rest of them where they have begun.
+    pub fn push_control(&mut self, bytes: &[u8]) {
+        self.control.push(bytes);
+    }
+
+    /// What to write next: the rest of a frame that has begun, then what overtakes, then everything else.
+    #[must_use]
+    pub fn next(&self) -> &[u8] {
+        match self.frames.front() {
+            Some(first) if self.begun => &self.messages.waiting()[..first.bytes],
+            _ if self.control.len() > 0 => self.control.waiting(),
+            _ => self.messages.waiting(),
+        }
+    }
+
+    /// The socket took this many bytes of what [`Outbox::next`] said.
+    pub fn took(&mut self, count: usize, now: Instant) {
+        if count == 0 {
+            return;
+        }
+        self.progress_at = now;
+        if !self.begun && self.control.len() > 0 {
+            return self.control.took(count);
+        }
+        self.messages.took(count);
+        let mut left = count;
+        while let Some(first) = self.frames.front_mut().filter(|_| left > 0) {
+            let taken = left.min(first.bytes);
+            first.bytes -= taken;
+            left -= taken;
+            self.placed -= if first.is_message { 0 } else { taken };
+            self.begun = first.bytes > 0;
+            if !self.begun {
+                self.frames.pop_front();
+            }
+        }
+    }
+
+    /// What a connection that ends is still sent before its close frame: no message that has not begun.
+    #[must_use]
+    pub fn last_words(&self) -> Vec<u8> {
+        let begun = self.frames.front().filter(|_| self.begun).map_or(0, |first| first.bytes);
+        [&self.messages.waiting()[..begun], self.control.waiting()].concat()
+    }
+
+    /// How many bytes wait in the order of the messages.
+    #[must_use]
+    pub fn messages_len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// How many bytes wait that are no messages, in either lane.
+    #[must_use]
+    pub fn control_len(&self) -> usize {
+        self.control.len() + self.placed
+    }
+
+    /// Whether nothing waits any more.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.messages.len() + self.control.len() == 0
     }
 
     /// When the socket last took anything.
@@ -99,16 +202,49 @@ mod tests {
         }
     }
 
+    /// Takes up to `room` bytes, as a socket does.
+    fn take(outbox: &mut Outbox, mut room: usize) -> String {
+        let mut taken = Vec::new();
+        while room > 0 && !outbox.is_empty() {
+            let next = outbox.next();
+            let count = next.len().min(room);
+            taken.extend_from_slice(&next[..count]);
+            outbox.took(count, Instant::default());
+            room -= count;
+        }
+        String::from_utf8(taken).unwrap()
+    }
+
     #[test]
-    fn bytes_leave_in_order() {
-        let mut outbox = Outbox::new(b"abc", Instant::default());
-        outbox.push(b"def");
-        outbox.took(2, Instant::default());
-        assert_eq!(outbox.waiting(), b"cdef");
-        outbox.took(3, Instant::default());
-        outbox.push(b"g");
-        assert_eq!(outbox.waiting(), b"fg");
-        outbox.took(2, Instant::default());
+    fn control_frames_overtake_messages_but_not_one_that_has_begun() {
+        let mut outbox = Outbox::new(Instant::default());
+        outbox.push_messages(b"aaabbbccc", &[3, 6, 9], 1);
+        outbox.push_control(b"PP");
+        assert_eq!((outbox.messages_len(), outbox.control_len()), (8, 2));
+        assert_eq!(outbox.last_words(), b"aaPP");
+        assert_eq!(take(&mut outbox, 1), "a");
+        outbox.push_control(b"Q");
+        assert_eq!(take(&mut outbox, 3), "aPP");
+        outbox.push_placed(b"JJ", false);
+        assert_eq!(take(&mut outbox, 2), "Qb");
+        outbox.push_control(b"R");
+        assert_eq!(outbox.last_words(), b"bbR");
+        assert_eq!(take(&mut outbox, 4), "bbRc");
+        assert_eq!(take(&mut outbox, 9), "ccJJ");
         assert!(outbox.is_empty());
+        assert_eq!(outbox.control_len(), 0);
+    }
+
+    #[test]
+    fn what_has_begun_is_finished_also_where_the_socket_took_nothing_of_it() {
+        let mut outbox = Outbox::new(Instant::default());
+        outbox.push_placed(b"hello", true);
+        outbox.push_control(b"P");
+        assert_eq!(take(&mut outbox, 4), "hell");
+        assert_eq!(outbox.control_len(), 2);
+        assert_eq!(take(&mut outbox, 9), "oP");
+        outbox.push_messages(b"aabb", &[2, 4], 2);
+        outbox.push_control(b"P");
+        assert_eq!(take(&mut outbox, 9), "Pbb");
     }
 }

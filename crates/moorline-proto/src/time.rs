@@ -75,6 +75,12 @@ pub struct Now {
 }
 
 impl Now {
+    /// A moment by one clock that is both: virtual time, where nobody sets the wall clock.
+    #[must_use]
+    pub fn at(timestamp: Timestamp) -> Self {
+        Self { instant: Instant::since_start(Duration::from_millis(timestamp.0)), timestamp }
+    }
+
     /// What the wall clock would have shown at an earlier instant, had it not been set since.
     #[must_use]
     pub fn timestamp_of(self, earlier: Instant) -> Timestamp {

@@ -1,6 +1,7 @@
 //! What every request may need, shared. What a reload replaces is behind a lock that is held for a moment.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
 use moorline::{Node, Rate};
 
-use crate::assemble::{Files, Prints};
+use crate::assemble::{Assembled, Files, Prints, Trouble};
 use crate::auth::Verifier;
 use crate::http::origin::Origins;
 use crate::keys::ApiKeys;
@@ -40,6 +41,7 @@ pub(crate) struct App(Arc<Inner>);
 
 struct Inner {
     node: Node,
+    trouble: Option<Trouble>,
     sources: Sources,
     verifier: Option<Arc<Verifier>>,
     tls: Option<Arc<Tls>>,
@@ -72,12 +74,13 @@ impl App {
     /// # Errors
     /// An origin is none.
     pub(crate) fn new(
-        node: Node,
+        assembled: Assembled,
         sources: Sources,
         loaded: Loaded,
         files: Files,
         metrics: PrometheusHandle,
     ) -> Result<Self, SettingsError> {
+        let Assembled { node, trouble } = assembled;
         let Files { verifier, keys, tls, prints } = files;
         if let Some(tls) = &tls {
             tls.measure();
@@ -85,11 +88,31 @@ impl App {
         let settings = loaded.settings.clone();
         let current = RwLock::new(Current::new(loaded, keys, prints)?);
         let reloads = Arc::default();
-        Ok(Self(Arc::new(Inner { node, sources, verifier, tls, metrics, settings, current, reloads })))
+        Ok(Self(Arc::new(Inner {
+            node,
+            trouble,
+            sources,
+            verifier,
+            tls,
+            metrics,
+            settings,
+            current,
+            reloads,
+        })))
     }
 
     pub(crate) fn node(&self) -> &Node {
         &self.0.node
+    }
+
+    /// Why the store cannot write, while it cannot.
+    pub(crate) fn store_trouble(&self) -> Option<String> {
+        self.0.trouble.as_ref().and_then(|trouble| trouble())
+    }
+
+    /// Where messages and sessions are kept; none is in memory.
+    pub(crate) fn store_directory(&self) -> Option<&Path> {
+        self.0.settings.store.directory.as_deref()
     }
 
     pub(crate) fn mode(&self) -> Mode {
@@ -172,5 +195,22 @@ impl App {
 impl FromRef<App> for Node {
     fn from_ref(app: &App) -> Self {
         app.node().clone()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+    use crate::assemble;
+
+    /// A server in memory, which is told by `trouble` that its store cannot write.
+    pub(crate) fn app(sources: Sources, trouble: Option<Trouble>) -> App {
+        let loaded = sources.load().unwrap();
+        let files = Files::load(&loaded.settings, sources.mode).unwrap();
+        let Assembled { node, .. } = assemble::node(loaded.settings.node.clone(), None, None).unwrap();
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        App::new(Assembled { node, trouble }, sources, loaded, files, metrics).unwrap()
     }
 }

@@ -1,10 +1,13 @@
 //! The only place that names backends: what a command runs on.
 
+pub(crate) mod store;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use moorline::{Config, Hooks, Node, StartError};
+use moorline::{Backend, Config, Hooks, Node, StartError};
+use moorline_disk::Store;
 use sha2::{Digest as _, Sha256};
 
 use crate::app::Mode;
@@ -85,11 +88,33 @@ fn prints(settings: &Settings) -> Prints {
     files.into_iter().map(|(name, paths)| (name, print(paths))).collect()
 }
 
-/// A node that keeps everything in memory, and lets in whom the verifier knows.
+/// Says why the store cannot write, for as long as it cannot.
+pub(crate) type Trouble = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// A node, and how the store that it is on does.
+pub(crate) struct Assembled {
+    pub(crate) node: Node,
+    /// None in memory, which always takes what it is given.
+    pub(crate) trouble: Option<Trouble>,
+}
+
+/// A node on the store, or in memory where there is none, that lets in whom the verifier knows.
 ///
 /// # Errors
 /// Names the setting that cannot be, or what is missing.
-pub(crate) fn node(config: Config, verifier: Option<&Arc<Verifier>>) -> Result<Node, StartError> {
+pub(crate) fn node(
+    config: Config,
+    store: Option<&mut Store>,
+    verifier: Option<&Arc<Verifier>>,
+) -> Result<Assembled, StartError> {
     let authenticator = verifier.map(|verifier| Arc::clone(verifier) as _);
-    Node::in_memory_with(config, Hooks { authenticator, ..Hooks::default() })
+    let hooks = Hooks { authenticator, ..Hooks::default() };
+    let Some(store) = store else {
+        return Ok(Assembled { node: Node::in_memory_with(config, hooks)?, trouble: None });
+    };
+    let health = store.health();
+    let backend =
+        Backend { broker: store.broker(), sessions: store.sessions(), restored: store.take_restored() };
+    let node = Node::start(config, backend, hooks)?;
+    Ok(Assembled { node, trouble: Some(Arc::new(move || health.trouble())) })
 }

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completions, config, doctor, keys, publish, rooms, sessions, tail, token};
+use crate::commands::{completions, config, doctor, keys, publish, rooms, sessions, store, tail, token};
 use crate::exit;
 use crate::{dev, serve};
 
@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run for development: in memory, on this machine alone, believing who clients say they are.
+    /// Run for development: on this machine alone, in memory unless told otherwise, believing who clients say they are.
     Dev(dev::Dev),
     /// Run for anyone: clients bring tokens, backends bring API keys.
     Serve(serve::Serve),
@@ -28,6 +28,7 @@ pub(crate) enum Command {
     Tail(tail::Tail),
     Sessions(sessions::Sessions),
     Rooms(rooms::Rooms),
+    Store(store::Store),
     /// Find out what is wrong with this machine, the settings and the files that they name.
     Doctor(doctor::Doctor),
     Completions(completions::Completions),

@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         cli::Command::Tail(arguments) => commands::tail::run(&arguments),
         cli::Command::Sessions(arguments) => commands::sessions::run(&arguments),
         cli::Command::Rooms(arguments) => commands::rooms::run(&arguments),
+        cli::Command::Store(arguments) => commands::store::run(&arguments),
         cli::Command::Completions(arguments) => commands::completions::run(&arguments),
     })
 }

@@ -97,21 +97,13 @@ pub(crate) fn on_hangup(_app: App) -> std::io::Result<impl Future<Output = ()>> 
 
 #[cfg(test)]
 mod tests {
-    use metrics_exporter_prometheus::PrometheusBuilder;
-
     use super::*;
     use crate::app::Mode;
-    use crate::assemble;
     use crate::settings::Sources;
     use crate::settings::tests::Folder;
 
     fn app(file: std::path::PathBuf) -> App {
-        let sources = Sources { mode: Mode::Development, file: Some(file), listen: None };
-        let loaded = sources.load().unwrap();
-        let files = Files::load(&loaded.settings, sources.mode).unwrap();
-        let node = assemble::node(loaded.settings.node.clone(), None).unwrap();
-        let metrics = PrometheusBuilder::new().build_recorder().handle();
-        App::new(node, sources, loaded, files, metrics).unwrap()
+        crate::app::tests::app(Sources::new(Mode::Development, Some(file)), None)
     }
 
     #[tokio::test]

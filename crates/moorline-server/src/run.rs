@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
 use moorline::Node;
+use moorline_disk::Store;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -33,28 +34,34 @@ pub(crate) fn run(sources: Sources) -> anyhow::Result<()> {
     let files = Files::load(&loaded.settings, sources.mode)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    let ended = runtime.block_on(start(Parts { sources, loaded, files, metrics, inherited }));
+    let mut store = assemble::store::open(&loaded, sources.mode)?;
+    let parts = Parts { sources, loaded, files, metrics, inherited, store: store.as_mut() };
+    let ended = runtime.block_on(start(parts));
     runtime.shutdown_timeout(LAST_WORK);
-    ended
+    // However it ended: what the node took is kept as far as it can be.
+    let closed = store.map_or(Ok(()), assemble::store::close);
+    ended.and(closed)
 }
 
-/// What there is before the runtime.
-struct Parts {
+/// What there is before the server runs.
+struct Parts<'a> {
     sources: Sources,
     loaded: Loaded,
     files: Files,
     metrics: PrometheusHandle,
     inherited: Option<std::net::TcpListener>,
+    /// None in memory.
+    store: Option<&'a mut Store>,
 }
 
-async fn start(parts: Parts) -> anyhow::Result<()> {
-    let Parts { sources, loaded, files, metrics, inherited } = parts;
+async fn start(parts: Parts<'_>) -> anyhow::Result<()> {
+    let Parts { sources, loaded, files, metrics, inherited, store } = parts;
     let settings = loaded.settings.clone();
     let listener = listen::open(settings.listen, inherited)?;
     let address = listener.local_addr().context("asking for the address")?;
     check_reach(address, sources.mode, files.tls.is_some())?;
-    let node = assemble::node(settings.node.clone(), files.verifier.as_ref())?;
-    let app = App::new(node, sources, loaded, files, metrics)?;
+    let assembled = assemble::node(settings.node.clone(), store, files.verifier.as_ref())?;
+    let app = App::new(assembled, sources, loaded, files, metrics)?;
     let most = listen::Most::of(&settings, app.mode(), listen::raise_descriptors());
     most.tell(&settings);
     let stop = listen::stop_signal().context("listening for signals")?;
@@ -89,7 +96,7 @@ fn check_reach(address: SocketAddr, mode: Mode, has_tls: bool) -> Result<(), set
 
 fn greet(app: &App, address: SocketAddr) {
     match app.mode() {
-        Mode::Development => dev::greet(address),
+        Mode::Development => dev::greet(address, app.store_directory()),
         Mode::Serving => serve::greet(&app.url(address)),
     }
 }

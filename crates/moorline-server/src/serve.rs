@@ -21,7 +21,8 @@ pub(crate) struct Serve {
 
 /// Runs until it is told to stop.
 pub(crate) fn run(arguments: Serve) -> anyhow::Result<()> {
-    run::run(Sources { mode: Mode::Serving, file: arguments.config, listen: arguments.listen })
+    let sources = Sources::new(Mode::Serving, arguments.config);
+    run::run(Sources { listen: arguments.listen, ..sources })
 }
 
 pub(crate) fn greet(url: &str) {

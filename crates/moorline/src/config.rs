@@ -11,6 +11,9 @@ use moorline_proto::users::UserLimits;
 
 use crate::limits::Limits;
 
+/// How long a connection waits until its session is kept: as long as a client has for its `hello`.
+const SAVE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The settings of a node. Change what differs from [`Config::default`]; [`crate::Node::start`] checks the whole.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -154,6 +157,7 @@ impl Config {
             metadata_max_bytes: self.metadata_max_bytes,
             pending_max_bytes: self.pending_max_bytes,
             stall_timeout: self.stall_timeout,
+            save_timeout: SAVE_TIMEOUT,
             in_flight_max: self.in_flight_max,
             shard_rooms_max: self.shard_rooms_max,
             expiry: self.expiry,

@@ -121,8 +121,9 @@ impl Node {
     /// Names the setting that cannot be, or what is missing.
     pub fn in_memory_with(config: Config, hooks: Hooks) -> Result<Self, StartError> {
         tokio::runtime::Handle::try_current()?;
+        let clock = Clock::start();
         let log = MemoryLog::new(Epoch(random_epoch()?), config.retention.clone());
-        let broker = Arc::new(LocalBroker::new(log, timestamp, Durability::Memory));
+        let broker = Arc::new(LocalBroker::new(log, move || clock.now(), Durability::Memory));
         let backend = Backend::new(Arc::clone(&broker) as _, Arc::new(MemorySessions::new()));
         let node = Self::start(config, backend, hooks)?;
         let stopped = node.0.stopped.clone();

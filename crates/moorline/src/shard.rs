@@ -14,7 +14,7 @@ use moorline_proto::error::{ErrorCode, Rejection};
 use moorline_proto::id::{SessionId, UserId};
 use moorline_proto::resume::SurveyRequest;
 use moorline_proto::session_record::SessionRecord;
-use moorline_proto::shard::{Claim, Host, Input, Output, Peer, Shard, Surveyor, Ticket};
+use moorline_proto::shard::{Claim, Host, Input, Output, Peer, SaveError, Shard, Surveyor, Ticket};
 use moorline_proto::time::Now;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -309,7 +309,7 @@ impl Driver {
             Output::Save { record, fence, waiting } => self.save(record, fence, waiting),
             Output::Remove(id, fence) => {
                 let remove = self.store.remove(id, Fence(fence));
-                self.later(async move { log_store(remove.await) });
+                self.later(async move { log_removal(remove.await) });
             }
             Output::Subscribe(key, room) => {
                 let subscribe = self.broker.subscribe(room.clone());
@@ -409,20 +409,14 @@ impl Driver {
     }
 
     fn save(&mut self, record: Arc<SessionRecord>, fence: u64, waiting: Option<Peer>) {
+        let session = record.id.clone();
         let save = self.store.save(record, Fence(fence));
-        match waiting {
-            Some(peer) => {
-                self.wait_for(save, move |saved| Input::Saved(peer, saved.map_err(store_rejection)))
+        self.wait_for(save, move |saved| {
+            if let Err(error) = &saved {
+                tracing::warn!(session = session.as_str(), %error, "a session record could not be kept");
             }
-            None => self.later_unless_ready(save),
-        }
-    }
-
-    fn later_unless_ready(&self, mut work: BoxFuture<'static, Result<(), StoreError>>) {
-        match (&mut work).now_or_never() {
-            Some(result) => log_store(result),
-            None => self.later(async move { log_store(work.await) }),
-        }
+            Input::Saved { session, fence, waiting, result: saved.map_err(save_error) }
+        });
     }
 
     /// Hands a publish to the broker now, so that a session's publishes keep their order; the answer comes when it comes.
@@ -450,8 +444,17 @@ fn store_rejection(error: StoreError) -> Rejection {
     Rejection::new(ErrorCode::Unavailable, error.to_string())
 }
 
-fn log_store(result: Result<(), StoreError>) {
-    if let Err(error) = result {
-        tracing::warn!(%error, "a session record could not be kept");
+fn save_error(error: StoreError) -> SaveError {
+    match error {
+        StoreError::Fenced => SaveError::Fenced,
+        StoreError::Unavailable => SaveError::Rejected(store_rejection(error)),
+    }
+}
+
+fn log_removal(result: Result<(), StoreError>) {
+    match result {
+        // It is another node's, and so is its end.
+        Ok(()) | Err(StoreError::Fenced) => {}
+        Err(error) => tracing::warn!(%error, "a session record could not be removed"),
     }
 }

@@ -40,7 +40,7 @@ fn record(number: usize, away: Option<Duration>) -> Arc<SessionRecord> {
 
 fn start(restored: Vec<Arc<SessionRecord>>) -> Node {
     let log = MemoryLog::new(EPOCH, RetentionRules::default());
-    let broker = Arc::new(LocalBroker::new(log, || Timestamp(0), Durability::Memory));
+    let broker = Arc::new(LocalBroker::new(log, || Now::at(Timestamp(0)), Durability::Memory));
     let backend = Backend { restored, ..Backend::new(broker, Arc::new(MemorySessions::new())) };
     let config = Config { shards: 2, absent_max_bytes: 1 << 30, ..Config::default() };
     Node::start(config, backend, Hooks::default()).unwrap()

@@ -8,7 +8,7 @@ use moorline_proto::id::RoomName;
 use moorline_proto::position::{Offset, Position};
 use moorline_proto::record::{Except, Record};
 use moorline_proto::resume::{ResetReason, Resume, resume};
-use moorline_proto::time::Timestamp;
+use moorline_proto::time::{Instant, Now, Timestamp};
 
 use super::{ALL, log_ids, log_retention, message, room, session, sized};
 use crate::LogExt as _;
@@ -41,8 +41,9 @@ pub(super) fn roomy() -> RetentionRules {
     RetentionRules { room: all, own: all, total_bytes: 1 << 30, ..RetentionRules::default() }
 }
 
-pub(super) fn at(millis: u64) -> Timestamp {
-    Timestamp(START.0 + millis)
+pub(super) fn at(millis: u64) -> Now {
+    let instant = Instant::since_start(Duration::from_millis(millis));
+    Now { instant, timestamp: Timestamp(START.0 + millis) }
 }
 
 /// After everything that is kept for an hour is too old.
@@ -106,7 +107,7 @@ pub fn what_is_read_is_what_was_appended<L: Log>(make: &impl Fn(RetentionRules) 
     let excluding = Draft { except: Some(Arc::new(except.clone())), ..draft(2) };
     let kept = [append(&mut log, &room("a"), draft(1), 5), append(&mut log, &room("a"), excluding, 6)];
     assert_eq!(log.read(&room("a"), Offset::START, ALL), kept);
-    assert_eq!(kept.each_ref().map(|record| record.timestamp), [at(5), at(6)]);
+    assert_eq!(kept.each_ref().map(|record| record.timestamp), [at(5).timestamp, at(6).timestamp]);
     assert_eq!(kept.each_ref().map(|record| record.message.clone()), [message(1), message(2)]);
     assert_eq!((kept[0].except.as_deref(), kept[1].except.as_deref()), (None, Some(&except)));
 }

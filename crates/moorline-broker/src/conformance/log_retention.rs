@@ -5,6 +5,7 @@ use std::time::Duration;
 use moorline_proto::id::RoomName;
 use moorline_proto::position::{Offset, Position};
 use moorline_proto::resume::{ResetReason, Resume, resume};
+use moorline_proto::time::{Now, Timestamp};
 
 use super::log::{append, at, draft, expire, offsets, padded, roomy};
 use super::{ALL, room};
@@ -21,6 +22,7 @@ pub fn all<L: Log>(make: &impl Fn(RetentionRules) -> L) {
     what_is_too_old_goes_with_time(make);
     all_rooms_together_lose_the_oldest_record_first(make);
     the_newest_record_of_all_is_kept(make);
+    a_wall_clock_that_jumps_expires_nothing(make);
     own_rooms_have_rules_of_their_own(make);
     the_longest_prefix_of_a_rooms_name_has_its_rules(make);
     statistics_count_what_is_kept(make);
@@ -107,9 +109,24 @@ pub fn what_is_too_old_goes_with_time<L: Log>(make: &impl Fn(RetentionRules) -> 
         let kept = (0..30).filter(|number| number * 3 + 100 > millis).count();
         assert_eq!(log.stats().records, kept, "after {millis} ms");
         let records = names.iter().flat_map(|name| log.read(name, Offset::START, ALL));
-        assert!(records.into_iter().all(|record| record.timestamp.0 + 100 > at(millis).0));
+        assert!(records.into_iter().all(|record| record.timestamp.0 + 100 > at(millis).timestamp.0));
     }
     assert_eq!(log.stats().rooms, 0);
+}
+
+/// Whoever sets the wall clock makes nothing older or younger.
+pub fn a_wall_clock_that_jumps_expires_nothing<L: Log>(make: &impl Fn(RetentionRules) -> L) {
+    let rules = roomy();
+    let mut log = make(RetentionRules { room: brief(100), ..rules });
+    let jumped = |millis: u64, wall: u64| Now { timestamp: Timestamp(wall), ..at(millis) };
+    for (millis, wall) in [(0, 5_000_000_000_000), (40, 0), (60, 1_700_000_000_000)] {
+        let appended = log.append(&room("a"), draft(millis), jumped(millis, wall));
+        assert!(appended.is_ok());
+    }
+    for (millis, wall, kept) in [(99, 0, 3), (99, u64::MAX, 3), (139, 7, 2), (159, 7, 1), (160, 7, 0)] {
+        log.expire(jumped(millis, wall));
+        assert_eq!(offsets(&log, &room("a")).len(), kept, "after {millis} ms");
+    }
 }
 
 /// Where all rooms together are too large, the record that was appended first goes first, whatever room it is in.

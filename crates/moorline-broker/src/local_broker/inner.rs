@@ -6,17 +6,28 @@ use moorline_proto::batch::{Ephemeral, Page};
 use moorline_proto::id::RoomName;
 use moorline_proto::position::{Offset, Position};
 use moorline_proto::record::Reader;
-use moorline_proto::resume::Resume;
-use moorline_proto::time::Timestamp;
+use moorline_proto::resume::{Resume, RoomState};
+use moorline_proto::time::Now;
+
+use tokio::sync::oneshot;
 
 use super::queue::{Bounds, News, Queue};
 use super::receiver::Look;
+use super::staged::{Stage, Staged, StagedRecord};
 use crate::broker::{Announcement, BrokerError, Durability, Published, Survey, SurveyRequest};
 use crate::log::{Appended, Draft, Log, LogExt as _, ReadLimit};
+
+/// When a publish is answered.
+pub(super) enum Answer {
+    Now(Published),
+    Later(oneshot::Receiver<Result<Published, BrokerError>>),
+}
 
 pub(super) struct Inner {
     pub(super) log: Box<dyn Log>,
     queue: Queue,
+    /// What is not kept yet; empty where an append is as safe as it gets at once.
+    stage: Stage,
     /// How many receivers there were; the last one counts.
     receivers: u64,
     /// Whether that one is alive.
@@ -28,7 +39,7 @@ pub(super) struct Inner {
 impl Inner {
     pub(super) fn new(log: Box<dyn Log>) -> Self {
         let queue = Queue::new(Bounds::DEFAULT);
-        Self { log, queue, receivers: 0, listening: false, closed: false }
+        Self { log, queue, stage: Stage::default(), receivers: 0, listening: false, closed: false }
     }
 
     /// Whether a receiver that waits has nothing to wake for.
@@ -41,7 +52,7 @@ impl Inner {
         &mut self,
         room: &RoomName,
         draft: Draft,
-        now: Timestamp,
+        now: Now,
         durability: Durability,
     ) -> Result<Published, BrokerError> {
         let (after, record) = match self.log.append(room, draft, now)? {
@@ -52,15 +63,115 @@ impl Inner {
         };
         let epoch = self.log.state(room).epoch;
         let position = Position { epoch, offset: record.offset };
-        if self.listening {
-            self.queue.push_record(News { room, epoch, after, record });
-        } else {
-            self.queue.lose();
-        }
+        self.announce(News { room, epoch, after, record });
         Ok(Published::Stored { position, durability, duplicate: false })
     }
 
-    pub(super) fn announce_ephemeral(&mut self, ephemeral: Ephemeral) {
+    fn announce(&mut self, news: News<'_>) {
+        if self.listening {
+            self.queue.push_record(news);
+        } else {
+            self.queue.lose();
+        }
+    }
+
+    /// Appends, and stages the announcement and the answer until the commit is through.
+    pub(super) fn stage(
+        &mut self,
+        room: &RoomName,
+        draft: Draft,
+        now: Now,
+        asked: Durability,
+    ) -> Result<Answer, BrokerError> {
+        self.stage.admit()?;
+        let appended = self.log.append(room, draft, now)?;
+        let epoch = self.log.state(room).epoch;
+        let (offset, duplicate) = match &appended {
+            Appended::New { record, .. } => (record.offset, false),
+            Appended::Duplicate(position) => (position.offset, true),
+        };
+        let position = Position { epoch, offset };
+        let stored = |durability| Published::Stored { position, durability, duplicate };
+        let is_kept = duplicate && self.stage.visible_head(room).is_none_or(|head| offset <= head);
+        let (waiting, answer) = if is_kept {
+            return Ok(Answer::Now(stored(Durability::Disk)));
+        } else if asked == Durability::Memory {
+            (None, Answer::Now(stored(Durability::Memory)))
+        } else {
+            let (sender, receiver) = oneshot::channel();
+            (Some((sender, stored(Durability::Disk))), Answer::Later(receiver))
+        };
+        self.stage.push(match appended {
+            Appended::New { after, record } => {
+                let record = Some(StagedRecord { room: room.clone(), epoch, after, record });
+                Staged::Change { waiting, record }
+            }
+            Appended::Duplicate(_) => Staged::Follower { waiting, ephemeral: None },
+        });
+        Ok(answer)
+    }
+
+    /// Removes a room's records; the answer waits for the commit.
+    pub(super) fn stage_clear(&mut self, room: &RoomName) -> Result<Answer, BrokerError> {
+        self.stage.admit()?;
+        if self.log.state(room).head == Offset::START {
+            return Ok(Answer::Now(Published::Ephemeral));
+        }
+        self.log.clear(room);
+        let (sender, receiver) = oneshot::channel();
+        self.stage.push(Staged::Change { waiting: Some((sender, Published::Ephemeral)), record: None });
+        Ok(Answer::Later(receiver))
+    }
+
+    /// A commit takes what is staged now, and what `take` finds has changed.
+    pub(super) fn begin_commit<T>(&mut self, take: impl FnOnce() -> T) -> T {
+        self.stage.mark();
+        take()
+    }
+
+    /// The commit is through, or will be tried again as it is.
+    pub(super) fn end_commit(&mut self, is_kept: bool) {
+        if !is_kept {
+            return self.stage.fail();
+        }
+        self.stage.succeed();
+        while let Some(staged) = self.stage.pop_kept() {
+            let waiting = match staged {
+                Staged::Change { waiting, record } => {
+                    if let Some(StagedRecord { room, epoch, after, record }) = record {
+                        self.announce(News { room: &room, epoch, after, record });
+                    }
+                    waiting
+                }
+                Staged::Follower { waiting, ephemeral } => {
+                    ephemeral.into_iter().for_each(|ephemeral| self.announce_ephemeral(ephemeral));
+                    waiting
+                }
+            };
+            if let Some((sender, published)) = waiting {
+                // Who asked may be gone.
+                let _gone = sender.send(Ok(published));
+            }
+        }
+    }
+
+    /// Says something that is not stored, behind what the room still has to show.
+    pub(super) fn say(&mut self, ephemeral: Ephemeral) -> Result<(), BrokerError> {
+        if !self.stage.hides(&ephemeral.room) {
+            self.announce_ephemeral(ephemeral);
+            return Ok(());
+        }
+        self.stage.admit()?;
+        self.stage.push(Staged::Follower { waiting: None, ephemeral: Some(ephemeral) });
+        Ok(())
+    }
+
+    /// What may be seen of a room.
+    pub(super) fn state(&self, room: &RoomName) -> RoomState {
+        self.stage.visible(room, self.log.state(room))
+    }
+
+    fn announce_ephemeral(&mut self, ephemeral: Ephemeral) {
         if self.listening {
             self.queue.push_ephemeral(ephemeral);
         }
@@ -96,11 +207,15 @@ impl Inner {
     }
 
     pub(super) fn page(&self, room: &RoomName, after: Offset, limit: ReadLimit) -> Page {
-        Page { state: self.log.state(room), after, records: self.log.read(room, after, limit) }
+        let mut records = self.log.read(room, after, limit);
+        if let Some(head) = self.stage.visible_head(room) {
+            records.retain(|record| record.offset <= head);
+        }
+        Page { state: self.state(room), after, records }
     }
 
     pub(super) fn survey(&self, request: &SurveyRequest, reader: Reader<'_>) -> Survey {
-        let state = self.log.state(&request.room);
+        let state = self.state(&request.room);
         let resume = request.since.resume(&state);
         let start = match resume {
             Resume::Continue(after) => after,
@@ -111,8 +226,11 @@ impl Inner {
 
     /// How many kept records after `after` are for `reader`.
     fn deliverable(&self, room: &RoomName, after: Offset, reader: Reader<'_>) -> u64 {
-        let mut count = 0;
+        let (mut count, head) = (0, self.stage.visible_head(room));
         self.log.visit(room, after, &mut |record| {
+            if head.is_some_and(|head| record.offset > head) {
+                return ControlFlow::Break(());
+            }
             count += u64::from(!record.excludes(reader));
             ControlFlow::Continue(())
         });

@@ -3,20 +3,22 @@
 mod inner;
 mod queue;
 mod receiver;
+mod staged;
 
 use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use moorline_proto::batch::{Ephemeral, Page};
 use moorline_proto::id::{RoomName, SessionId, UserId};
 use moorline_proto::position::Offset;
 use moorline_proto::record::Reader;
 use moorline_proto::resume::RoomState;
-use moorline_proto::time::Timestamp;
+use moorline_proto::time::Now;
 use tokio::sync::Notify;
 
-use self::inner::Inner;
+use self::inner::{Answer, Inner};
 use self::receiver::Receiver;
 use crate::broker::{
     Announcements, Broker, BrokerError, Durability, Keep, Publication, Published, Survey, SurveyRequest,
@@ -30,11 +32,14 @@ use crate::log::{Draft, Log, LogStats, ReadLimit};
 /// - Announcements wait for a receiver that is alive, up to 65,536 of them and 64 MiB; beyond either all that wait are
 ///   replaced by [`Announcement::Lost`](crate::Announcement::Lost). While there is no receiver nothing is queued, and the next one begins with `Lost`.
 /// - Consecutive records of one room are announced as one batch, of about 256 records or 256 KiB at most.
+/// - With a durability above `memory` what is published is *staged*: nobody reads it, hears of it or is told that it is kept before
+///   [`LocalBroker::end_commit`] says so. Who writes calls [`LocalBroker::begin_commit`], writes, and calls that. At most 65,536
+///   publications and 64 MiB are staged; beyond it publishes are refused.
 /// - The node's timer calls [`LocalBroker::expire`], about once a second.
 /// - When it is dropped its receiver gets what waits, and then ends.
 pub struct LocalBroker {
     shared: Arc<Shared>,
-    clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    clock: Box<dyn Fn() -> Now + Send + Sync>,
     durability: Durability,
 }
 
@@ -54,12 +59,12 @@ impl LocalBroker {
     /// A broker over `log`, which it owns from now on.
     ///
     /// `clock` is asked under the lock, once for each publication, so that time does not fall within a room while the
-    /// clock does not. `durability` is what an append to `log` has reached when it returns: the strongest that can be
-    /// asked for, and what every publication is answered with.
+    /// clock does not. `durability` is the strongest that can be asked for: `memory`, which an append to `log` has reached when
+    /// it returns, or `disk`, which it has reached with the end of the next commit.
     #[must_use]
     pub fn new(
         log: impl Log,
-        clock: impl Fn() -> Timestamp + Send + Sync + 'static,
+        clock: impl Fn() -> Now + Send + Sync + 'static,
         durability: Durability,
     ) -> Self {
         let shared = Shared { inner: Mutex::new(Inner::new(Box::new(log))), wake: Notify::new() };
@@ -73,41 +78,73 @@ impl LocalBroker {
         inner.log.expire(now);
     }
 
-    fn publish_now(&self, publication: Publication) -> Result<Published, BrokerError> {
-        let Publication { room, message, except, keep } = publication;
+    /// A commit begins: `take` takes what has changed and is to be written, at one moment with what is staged. One at a time.
+    pub fn begin_commit<T>(&self, take: impl FnOnce() -> T) -> T {
+        self.shared.lock().begin_commit(take)
+    }
+
+    /// The commit is through: what it took is announced and answered. Or it failed: who waits is told so, nothing more is
+    /// accepted until a commit is through, and the same is to be written again.
+    pub fn end_commit(&self, is_kept: bool) {
+        self.act(|inner| inner.end_commit(is_kept));
+    }
+
+    /// Acts under the lock, and wakes the receiver where that gave it something.
+    fn act<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {
         let mut inner = self.shared.lock();
         let was_quiet = inner.is_quiet();
-        let published = match keep {
-            Keep::Record { durability, .. } if durability.is_some_and(|asked| asked > self.durability) => {
-                Err(BrokerError::Durability { strongest: self.durability })
-            }
-            Keep::Record { key, .. } => {
-                let draft = Draft { message, except, key };
-                inner.append(&room, draft, (self.clock)(), self.durability)
-            }
-            Keep::Ephemeral => {
-                inner.announce_ephemeral(Ephemeral { room, except, timestamp: (self.clock)(), message });
-                Ok(Published::Ephemeral)
-            }
-        };
+        let result = act(&mut inner);
         let wake = was_quiet && !inner.is_quiet();
         drop(inner);
         if wake {
             self.shared.wake.notify_waiters();
         }
-        published
+        result
+    }
+
+    fn publish_now(&self, publication: Publication) -> Result<Answer, BrokerError> {
+        let Publication { room, message, except, keep } = publication;
+        let strongest = self.durability;
+        self.act(|inner| match keep {
+            Keep::Record { durability, .. } if durability.is_some_and(|asked| asked > strongest) => {
+                Err(BrokerError::Durability { strongest })
+            }
+            Keep::Record { key, durability } => {
+                let (draft, now) = (Draft { message, except, key }, (self.clock)());
+                if strongest == Durability::Memory {
+                    return inner.append(&room, draft, now, strongest).map(Answer::Now);
+                }
+                inner.stage(&room, draft, now, durability.unwrap_or(strongest))
+            }
+            Keep::Ephemeral => {
+                let timestamp = (self.clock)().timestamp;
+                inner.say(Ephemeral { room, except, timestamp, message })?;
+                Ok(Answer::Now(Published::Ephemeral))
+            }
+        })
+    }
+}
+
+/// The answer, once it is there.
+fn answered(answer: Result<Answer, BrokerError>) -> BoxFuture<'static, Result<Published, BrokerError>> {
+    match answer {
+        Ok(Answer::Now(published)) => Box::pin(ready(Ok(published))),
+        Ok(Answer::Later(receiver)) => {
+            receiver.map(|answer| answer.unwrap_or(Err(BrokerError::Unavailable))).boxed()
+        }
+        Err(error) => Box::pin(ready(Err(error))),
     }
 }
 
 impl Broker for LocalBroker {
     fn publish(&self, publication: Publication) -> BoxFuture<'static, Result<Published, BrokerError>> {
-        Box::pin(ready(self.publish_now(publication)))
+        answered(self.publish_now(publication))
     }
 
     fn subscribe(&self, room: RoomName) -> BoxFuture<'static, Result<RoomState, BrokerError>> {
         let mut inner = self.shared.lock();
         inner.log.hold(&room);
-        Box::pin(ready(Ok(inner.log.state(&room))))
+        Box::pin(ready(Ok(inner.state(&room))))
     }
 
     fn unsubscribe(&self, room: RoomName) {
@@ -136,8 +173,12 @@ impl Broker for LocalBroker {
     }
 
     fn clear(&self, room: RoomName) -> BoxFuture<'static, Result<(), BrokerError>> {
-        self.shared.lock().log.clear(&room);
-        Box::pin(ready(Ok(())))
+        if self.durability == Durability::Memory {
+            self.shared.lock().log.clear(&room);
+            return Box::pin(ready(Ok(())));
+        }
+        let cleared = self.shared.lock().stage_clear(&room);
+        answered(cleared).map(|cleared| cleared.map(|_| ())).boxed()
     }
 
     fn announcements(&self) -> Box<dyn Announcements> {

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use moorline_proto::id::RoomName;
 use moorline_proto::position::Offset;
-use moorline_proto::time::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::age::is_over;
+use super::age::LogTime;
 use super::rules::RetentionRules;
 use crate::log::{AppendError, Draft, PublishKey};
 
@@ -16,7 +15,7 @@ use crate::log::{AppendError, Draft, PublishKey};
 const FORGOTTEN_PER_APPEND: usize = 16;
 
 /// 128 bits of SHA-256: a sender can at best collide with itself.
-pub(super) type Fingerprint = [u8; 16];
+pub type Fingerprint = [u8; 16];
 
 /// Each part with its length, so that different lists never look the same.
 fn fingerprint<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Fingerprint {
@@ -37,14 +36,17 @@ const CLIENTS_SHARE: usize = 2;
 const CLIENT_SHARE: usize = 16;
 
 /// A client in 64 bits; none is the application.
-type Client = Option<u64>;
+pub type Client = Option<u64>;
 
 /// What one publish id stands for: its name in 128 bits, and its message in as many.
-#[derive(Clone, Copy)]
-pub(super) struct Claim {
-    key: Fingerprint,
-    content: Fingerprint,
-    client: Client,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The room, the sender and the id.
+    pub key: Fingerprint,
+    /// The message, and who it is not for.
+    pub content: Fingerprint,
+    /// Whose share it takes; none is the application.
+    pub client: Client,
 }
 
 impl Claim {
@@ -69,7 +71,7 @@ fn content(draft: &Draft) -> Fingerprint {
 struct Remembered {
     content: Fingerprint,
     offset: Offset,
-    at: Timestamp,
+    at: LogTime,
 }
 
 /// Which publish ids were used, for what, and where the record went. Of fixed size for each id: names are not kept.
@@ -78,7 +80,7 @@ pub(super) struct PublishIds {
     max: usize,
     known: HashMap<Fingerprint, Remembered>,
     /// In the order of their use; one for each in `known`, and one more for each that was used again when it was too old.
-    order: VecDeque<(Timestamp, Fingerprint, Client)>,
+    order: VecDeque<(LogTime, Fingerprint, Client)>,
     /// How many of `order` are each client's, and all clients' together.
     by_client: HashMap<u64, usize>,
     clients: usize,
@@ -97,10 +99,10 @@ impl PublishIds {
     }
 
     /// Where the claim's record went, if it has one; else whether there is room to remember it.
-    pub(super) fn find(&mut self, claim: &Claim, now: Timestamp) -> Result<Option<Offset>, AppendError> {
+    pub(super) fn find(&mut self, claim: &Claim, now: LogTime) -> Result<Option<Offset>, AppendError> {
         self.expire(now, FORGOTTEN_PER_APPEND);
         match self.known.get(&claim.key) {
-            Some(known) if is_over(known.at, now, self.age) => {}
+            Some(known) if known.at.is_over(now, self.age) => {}
             Some(known) if known.content == claim.content => return Ok(Some(known.offset)),
             Some(_) => return Err(AppendError::Conflict),
             None => {}
@@ -116,7 +118,7 @@ impl PublishIds {
             && its < self.max.div_ceil(CLIENT_SHARE)
     }
 
-    pub(super) fn remember(&mut self, claim: &Claim, offset: Offset, now: Timestamp) {
+    pub(super) fn remember(&mut self, claim: &Claim, offset: Offset, now: LogTime) {
         self.known.insert(claim.key, Remembered { content: claim.content, offset, at: now });
         self.order.push_back((now, claim.key, claim.client));
         if let Some(client) = claim.client {
@@ -126,9 +128,9 @@ impl PublishIds {
     }
 
     /// Forgets up to `max` of those that are too old.
-    pub(super) fn expire(&mut self, now: Timestamp, max: usize) {
+    pub(super) fn expire(&mut self, now: LogTime, max: usize) {
         for _ in 0..max {
-            let Some(&(at, key, client)) = self.order.front().filter(|(at, ..)| is_over(*at, now, self.age))
+            let Some(&(at, key, client)) = self.order.front().filter(|(at, ..)| at.is_over(now, self.age))
             else {
                 break;
             };
@@ -146,6 +148,16 @@ impl PublishIds {
 }
 
 impl PublishIds {
+    /// Whether an id is still remembered.
+    pub(super) fn knows(&self, key: &Fingerprint) -> bool {
+        self.known.contains_key(key)
+    }
+
+    /// How many are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
     fn give_back(&mut self, client: Client) {
         let Some(client) = client else { return };
         self.clients -= 1;
@@ -161,6 +173,12 @@ impl PublishIds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use moorline_proto::time::{Instant, Now};
+
+    fn at(millis: u64) -> LogTime {
+        let instant = Instant::since_start(Duration::from_millis(millis));
+        LogTime::of(Now { instant, ..Now::default() })
+    }
 
     fn claim(key: u8, content: u8) -> Claim {
         Claim { key: [key; 16], content: [content; 16], client: None }
@@ -172,9 +190,9 @@ mod tests {
         let mut taken = |client: Client, from: u8| {
             let claims = (from..).map(|key| Claim { client, ..claim(key, 0) });
             let fits = claims.take_while(|claim| {
-                let has_room = ids.find(claim, Timestamp(0)) == Ok(None);
+                let has_room = ids.find(claim, at(0)) == Ok(None);
                 if has_room {
-                    ids.remember(claim, Offset(1), Timestamp(0));
+                    ids.remember(claim, Offset(1), at(0));
                 }
                 has_room
             });
@@ -186,9 +204,9 @@ mod tests {
             28
         );
         assert_eq!(taken(None, 180), 32);
-        ids.expire(Timestamp(10), usize::MAX);
+        ids.expire(at(10), usize::MAX);
         assert!(ids.by_client.is_empty() && ids.clients == 0);
-        assert_eq!(ids.find(&Claim { client: Some(1), ..claim(1, 0) }, Timestamp(10)), Ok(None));
+        assert_eq!(ids.find(&Claim { client: Some(1), ..claim(1, 0) }, at(10)), Ok(None));
     }
 
     fn ids(max: usize) -> PublishIds {
@@ -203,13 +221,13 @@ mod tests {
     #[test]
     fn an_id_used_again_after_its_time_lives_a_whole_time_again() {
         let mut ids = ids(100);
-        ids.remember(&claim(1, 1), Offset(1), Timestamp(0));
+        ids.remember(&claim(1, 1), Offset(1), at(0));
         // Its time is over but the queue still has it: as if more than one call can forget stood before it.
-        ids.remember(&claim(1, 2), Offset(2), Timestamp(10));
-        ids.expire(Timestamp(11), usize::MAX);
-        assert_eq!(ids.find(&claim(1, 2), Timestamp(19)), Ok(Some(Offset(2))));
-        assert_eq!(ids.find(&claim(1, 1), Timestamp(19)), Err(AppendError::Conflict));
-        assert_eq!(ids.find(&claim(1, 1), Timestamp(20)), Ok(None));
+        ids.remember(&claim(1, 2), Offset(2), at(10));
+        ids.expire(at(11), usize::MAX);
+        assert_eq!(ids.find(&claim(1, 2), at(19)), Ok(Some(Offset(2))));
+        assert_eq!(ids.find(&claim(1, 1), at(19)), Err(AppendError::Conflict));
+        assert_eq!(ids.find(&claim(1, 1), at(20)), Ok(None));
         assert!(ids.known.is_empty() && ids.order.is_empty());
     }
 
@@ -225,10 +243,10 @@ mod tests {
         for n in 0..10_000_u64 {
             let mut key = [0; 16];
             key[..8].copy_from_slice(&n.to_le_bytes());
-            ids.remember(&Claim { key, content: [0; 16], client: None }, Offset(n), Timestamp(0));
+            ids.remember(&Claim { key, content: [0; 16], client: None }, Offset(n), at(0));
         }
         for _ in 0..200 {
-            ids.expire(Timestamp(10), 100);
+            ids.expire(at(10), 100);
         }
         assert!(ids.order.capacity() < 1_000 && ids.known.capacity() < 2_000);
     }

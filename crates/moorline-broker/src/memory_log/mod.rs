@@ -4,6 +4,7 @@ mod age;
 mod class;
 mod ids;
 mod oldest;
+mod restore;
 mod room;
 mod rules;
 
@@ -14,13 +15,16 @@ use moorline_proto::id::RoomName;
 use moorline_proto::position::{Epoch, Offset, Position};
 use moorline_proto::record::Record;
 use moorline_proto::resume::RoomState;
-use moorline_proto::time::Timestamp;
+use moorline_proto::time::Now;
 
-use self::age::is_over;
+use self::age::LogTime;
 use self::class::Class;
-use self::ids::{Claim, PublishIds};
+use self::ids::PublishIds;
+pub use self::ids::{Claim, Client, Fingerprint};
 use self::oldest::Oldest;
-use self::room::Room;
+pub use self::restore::History;
+pub use self::room::RoomHead;
+use self::room::{Kept, Room};
 pub use self::rules::{PrefixRetention, Retention, RetentionRules};
 use crate::log::{AppendError, Appended, Draft, Log, LogStats};
 
@@ -36,18 +40,18 @@ const DROPPED_PER_EXPIRE: usize = 16_384;
 ///   become empty while nobody holds them by the next [`Log::expire`].
 /// - A message is kept as it is handed in, as shared bytes: one that was cut out of a larger buffer keeps all of that.
 /// - Age is checked when the room is appended to and in [`Log::expire`]: a read may return what is too old by less than
-///   the time between two calls. Where the wall clock is set back, records and ids stay longer, by one age at most.
+///   the time between two calls.
 /// - The same calls make the same log: nothing depends on the order of a hash table.
 pub struct MemoryLog {
-    epoch: Epoch,
+    history: History,
     rules: RetentionRules,
     rooms: HashMap<RoomName, Room>,
     oldest: Oldest,
     ids: PublishIds,
     /// Rooms that became empty while nobody held them; each once, marked by its `idle`.
     idle: VecDeque<RoomName>,
-    /// The highest head of all rooms that were forgotten; rooms begin after it, so that no number is given twice.
-    forgotten_high: Offset,
+    /// Rooms that were forgotten, for who keeps a journal; none where nobody does.
+    forgotten: Option<Vec<(RoomName, RoomHead)>>,
     /// Records appended so far.
     seq: u64,
     totals: LogStats,
@@ -60,15 +64,19 @@ impl MemoryLog {
     /// With more than [`RetentionRules::PREFIXES_MAX`] prefixes.
     #[must_use]
     pub fn new(epoch: Epoch, rules: RetentionRules) -> Self {
+        Self::with_history(History { epoch, ..History::default() }, rules)
+    }
+
+    fn with_history(history: History, rules: RetentionRules) -> Self {
         assert!(rules.prefixes.len() <= RetentionRules::PREFIXES_MAX, "too many prefixes");
         Self {
-            epoch,
+            history,
             rooms: HashMap::new(),
             oldest: Oldest::new(rules.prefixes.len()),
             ids: PublishIds::new(&rules),
             rules,
             idle: VecDeque::new(),
-            forgotten_high: Offset::START,
+            forgotten: None,
             seq: 0,
             totals: LogStats::default(),
         }
@@ -77,18 +85,17 @@ impl MemoryLog {
     /// The room's head, and the number for its next record.
     fn next_offset(&self, room: &RoomName) -> Result<(Offset, Offset), AppendError> {
         let head = self.rooms.get(room).map_or(Offset::START, Room::head);
-        let before = if head == Offset::START { self.forgotten_high } else { head };
+        let before = if head == Offset::START { self.history.forgotten_high } else { head };
         if before >= Offset::MAX { Err(AppendError::OffsetsExhausted) } else { Ok((head, before.next())) }
     }
 
-    fn keep(&mut self, name: &RoomName, record: Record) {
+    fn keep(&mut self, name: &RoomName, record: Record, at: LogTime, now: LogTime) {
         self.seq += 1;
-        let now = record.timestamp;
         let room = self.rooms.entry(name.clone()).or_insert_with(|| Room::new(self.rules.class(name)));
         if room.is_empty() {
             self.oldest.file(name, room, self.seq);
         }
-        room.push(self.seq, record, &mut self.totals);
+        room.push(Kept { seq: self.seq, at, record }, &mut self.totals);
         room.trim(self.rules.of_class(room.class), now, &mut self.totals);
         while self.totals.bytes > self.rules.total_bytes && self.totals.records > 1 {
             self.cut_oldest_of_all();
@@ -120,12 +127,12 @@ impl MemoryLog {
         }
     }
 
-    fn expire_records(&mut self, class: Class, now: Timestamp) {
+    fn expire_records(&mut self, class: Class, now: LogTime) {
         let age = self.rules.of_class(class).age;
         for _ in 0..DROPPED_PER_EXPIRE {
             let Some((_, name)) = self.oldest.first(class, &mut self.rooms) else { break };
-            let at = self.rooms.get(&name).and_then(Room::oldest_timestamp);
-            if !at.is_some_and(|at| is_over(at, now, age)) {
+            let at = self.rooms.get(&name).and_then(Room::oldest_at);
+            if !at.is_some_and(|at| at.is_over(now, age)) {
                 break;
             }
             self.cut_oldest(&name);
@@ -149,32 +156,61 @@ impl MemoryLog {
     fn forget_unused(&mut self, name: &RoomName) {
         let Some(room) = self.rooms.get(name) else { return };
         if room.is_unused() && !room.idle {
-            self.forgotten_high = self.forgotten_high.max(room.head());
-            self.rooms.remove(name);
+            let high = &mut self.history.forgotten_high;
+            *high = room.head().max(*high);
+            if let Some(room) = self.rooms.remove(name)
+                && let Some(forgotten) = &mut self.forgotten
+                && room.head() > Offset::START
+            {
+                forgotten.push((name.clone(), room.to_head()));
+            }
         }
+    }
+}
+
+impl MemoryLog {
+    /// Appends as [`Log::append`] does, and says what makes the draft idempotent, for who keeps a journal.
+    ///
+    /// # Errors
+    /// Says why nothing was kept.
+    pub fn append_claiming(
+        &mut self,
+        room: &RoomName,
+        draft: Draft,
+        now: Now,
+    ) -> Result<(Appended, Option<Claim>), AppendError> {
+        let (claim, at) = (draft.key.as_ref().map(|key| Claim::new(room, key, &draft)), LogTime::of(now));
+        if let Some(claim) = &claim
+            && let Some(offset) = self.ids.find(claim, at)?
+        {
+            return Ok((Appended::Duplicate(Position { epoch: self.history.epoch, offset }), None));
+        }
+        let (after, offset) = self.next_offset(room)?;
+        if let Some(claim) = &claim {
+            self.ids.remember(claim, offset, at);
+        }
+        let record =
+            Record { offset, timestamp: now.timestamp, except: draft.except, message: draft.message };
+        self.keep(room, record.clone(), at, at);
+        if let Some(entry) = self.rooms.get_mut(room) {
+            // Before its number is the head of another history.
+            entry.enter_epoch(after, self.history.epoch);
+        }
+        Ok((Appended::New { after, record }, claim))
     }
 }
 
 impl Log for MemoryLog {
     fn state(&self, room: &RoomName) -> RoomState {
-        let nothing = RoomState { epoch: self.epoch, ..RoomState::default() };
-        self.rooms.get(room).map_or(nothing, |room| room.state(self.epoch))
+        let History { epoch, formers, .. } = &self.history;
+        match self.rooms.get(room) {
+            Some(room) => room.state(*epoch, formers),
+            None => Room::default().state(*epoch, formers),
+        }
     }
 
-    fn append(&mut self, room: &RoomName, draft: Draft, now: Timestamp) -> Result<Appended, AppendError> {
-        let claim = draft.key.as_ref().map(|key| Claim::new(room, key, &draft));
-        if let Some(claim) = &claim
-            && let Some(offset) = self.ids.find(claim, now)?
-        {
-            return Ok(Appended::Duplicate(Position { epoch: self.epoch, offset }));
-        }
-        let (after, offset) = self.next_offset(room)?;
-        if let Some(claim) = &claim {
-            self.ids.remember(claim, offset, now);
-        }
-        let record = Record { offset, timestamp: now, except: draft.except, message: draft.message };
-        self.keep(room, record.clone());
-        Ok(Appended::New { after, record })
+    fn append(&mut self, room: &RoomName, draft: Draft, now: Now) -> Result<Appended, AppendError> {
+        self.append_claiming(room, draft, now).map(|(appended, _)| appended)
     }
 
     fn visit(&self, room: &RoomName, after: Offset, visit: &mut dyn FnMut(&Record) -> ControlFlow<()>) {
@@ -192,7 +228,8 @@ impl Log for MemoryLog {
         }
     }
 
-    fn expire(&mut self, now: Timestamp) {
+    fn expire(&mut self, now: Now) {
+        let now = LogTime::of(now);
         self.ids.expire(now, DROPPED_PER_EXPIRE);
         for class in Class::all(self.rules.prefixes.len()) {
             self.expire_records(class, now);
@@ -219,11 +256,14 @@ impl Log for MemoryLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
     use moorline_proto::message::Message;
+    use moorline_proto::time::Instant;
 
     fn append(log: &mut MemoryLog, room: &RoomName) {
         let message = Message::stored(br#"{"type":"m"}"#.to_vec().into());
-        log.append(room, Draft { message, except: None, key: None }, Timestamp(0)).unwrap();
+        log.append(room, Draft { message, except: None, key: None }, Now::default()).unwrap();
     }
 
     #[test]
@@ -252,7 +292,7 @@ mod tests {
             append(&mut log, &RoomName::new(&number.to_string()).unwrap());
         }
         for _ in 0..32 {
-            log.expire(Timestamp(3_600_000));
+            log.expire(Now { instant: Instant::since_start(Duration::from_secs(3_600)), ..Now::default() });
         }
         assert_eq!(log.stats(), LogStats::default());
         assert!(log.rooms.capacity() < 2_000 && log.idle.capacity() < 2_000);

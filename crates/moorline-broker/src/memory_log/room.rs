@@ -3,12 +3,11 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use moorline_proto::position::{Epoch, Offset};
+use moorline_proto::position::{Epoch, Offset, Position};
 use moorline_proto::record::Record;
 use moorline_proto::resume::{Formers, RoomState};
-use moorline_proto::time::Timestamp;
 
-use super::age::is_over;
+use super::age::LogTime;
 use super::class::Class;
 use super::rules::Retention;
 use crate::log::LogStats;
@@ -16,13 +15,29 @@ use crate::log::LogStats;
 /// Below this capacity a queue is not worth shrinking.
 const SMALL: usize = 16;
 
-/// A record, and its place among all records of the log.
-struct Kept {
-    seq: u64,
-    record: Record,
+/// A record, its place among all records of the log, and when it came.
+pub(super) struct Kept {
+    pub(super) seq: u64,
+    pub(super) at: LogTime,
+    pub(super) record: Record,
 }
 
-/// A room's records and numbers. There are tens of thousands, so it is small: 96 bytes, and nothing more while empty.
+/// What a room is called, and how far it has come, without its records: what outlives those.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoomHead {
+    /// Its newest record.
+    pub head: Offset,
+    /// Everything up to and including it is gone.
+    pub cut: Offset,
+    /// How much of that the application cleared.
+    pub cleared: Offset,
+    /// The history that its newest record belongs to.
+    pub epoch: Epoch,
+    /// The last records of the histories before, oldest first; at most [`Formers::MAX`].
+    pub lasts: Vec<Position>,
+}
+
+/// A room's records and numbers. There are tens of thousands, so it is small: 120 bytes, and nothing more while empty.
 #[derive(Default)]
 pub(super) struct Room {
     /// The newest record's number; 0 where this entry never had one.
@@ -30,6 +45,9 @@ pub(super) struct Room {
     /// Up to where this entry's records are gone; 0 as long as none is, see [`Room::state`].
     cut: Offset,
     cleared: Offset,
+    /// The history of the newest record, and the last records of those before.
+    epoch: Epoch,
+    lasts: Option<Box<[Position]>>,
     bytes: usize,
     kept: VecDeque<Kept>,
     /// The place under which [`Oldest`](super::oldest::Oldest) has the room, while it has records.
@@ -53,8 +71,59 @@ impl Room {
     /// 0 (of who joined while there was nothing) goes on without a reset. A position of the former entry goes on
     /// silently too; nobody who is owed a record has one, because sessions hold their rooms: who comes back with it
     /// belongs to a session that was forgotten, and is answered by the reset `expired`.
-    pub(super) fn state(&self, epoch: Epoch) -> RoomState {
-        RoomState { epoch, head: self.head, cut: self.cut, cleared: self.cleared, former: Formers::default() }
+    pub(super) fn state(&self, epoch: Epoch, formers: &[Epoch]) -> RoomState {
+        let former = self.formers(epoch, formers);
+        RoomState { epoch, head: self.head, cut: self.cut, cleared: self.cleared, former }
+    }
+
+    /// The last record that the room had at the end of each of these histories, oldest first.
+    fn formers(&self, present: Epoch, formers: &[Epoch]) -> Formers {
+        let newest = Position { epoch: self.epoch, offset: self.head };
+        let lasts = || self.lasts.as_deref().unwrap_or_default().iter().copied().chain([newest]);
+        // Histories that the log has forgotten are older than all that it knows.
+        let forgotten = lasts().filter(|last| last.epoch != present && !formers.contains(&last.epoch));
+        let mut so_far = forgotten.map(|last| last.offset).max().unwrap_or_default();
+        let ends = formers.iter().map(|&epoch| {
+            let last = lasts().find(|last| last.epoch == epoch);
+            so_far = so_far.max(last.map_or(Offset::START, |last| last.offset));
+            Position { epoch, offset: so_far }
+        });
+        ends.collect()
+    }
+
+    /// What outlives its records.
+    pub(super) fn to_head(&self) -> RoomHead {
+        let lasts = self.lasts.as_deref().unwrap_or_default().to_vec();
+        RoomHead { head: self.head, cut: self.cut, cleared: self.cleared, epoch: self.epoch, lasts }
+    }
+
+    /// A room as it was kept, without its records.
+    pub(super) fn restored(class: Class, head: RoomHead) -> Self {
+        let RoomHead { head, cut, cleared, epoch, lasts } = head;
+        let lasts = (!lasts.is_empty()).then(|| lasts.into());
+        Self { head, cut, cleared, epoch, lasts, class, ..Self::default() }
+    }
+
+    /// Its newest record, before which it stood at `before`, belongs to this history.
+    pub(super) fn enter_epoch(&mut self, before: Offset, epoch: Epoch) {
+        if self.epoch == epoch {
+            return;
+        }
+        if before > Offset::START {
+            let mut lasts = self.lasts.take().map_or_else(Vec::new, <[Position]>::into_vec);
+            lasts.push(Position { epoch: self.epoch, offset: before });
+            let surplus = lasts.len().saturating_sub(Formers::MAX);
+            self.lasts = Some(lasts.split_off(surplus).into());
+        }
+        self.epoch = epoch;
+    }
+
+    pub(super) const fn cut(&self) -> Offset {
+        self.cut
+    }
+
+    pub(super) fn keeps(&self, offset: Offset) -> bool {
+        self.kept.binary_search_by_key(&offset, |kept| kept.record.offset).is_ok()
     }
 
     pub(super) const fn head(&self) -> Offset {
@@ -83,30 +152,30 @@ impl Room {
         self.kept.front().map(|kept| kept.seq)
     }
 
-    pub(super) fn oldest_timestamp(&self) -> Option<Timestamp> {
-        self.kept.front().map(|kept| kept.record.timestamp)
+    pub(super) fn oldest_at(&self) -> Option<LogTime> {
+        self.kept.front().map(|kept| kept.at)
     }
 
-    pub(super) fn push(&mut self, seq: u64, record: Record, totals: &mut LogStats) {
-        let cost = record.cost_bytes();
-        self.head = record.offset;
+    pub(super) fn push(&mut self, kept: Kept, totals: &mut LogStats) {
+        let cost = kept.record.cost_bytes();
+        self.head = self.head.max(kept.record.offset);
         self.bytes += cost;
         totals.bytes += cost;
         totals.records += 1;
-        self.kept.push_back(Kept { seq, record });
+        self.kept.push_back(kept);
     }
 
     /// Cuts what its bounds no longer cover; the newest record stays.
-    pub(super) fn trim(&mut self, bounds: &Retention, now: Timestamp, totals: &mut LogStats) {
+    pub(super) fn trim(&mut self, bounds: &Retention, now: LogTime, totals: &mut LogStats) {
         while self.kept.len() > 1 && self.is_over(bounds, now) {
             self.cut_oldest(totals);
         }
     }
 
-    fn is_over(&self, bounds: &Retention, now: Timestamp) -> bool {
+    fn is_over(&self, bounds: &Retention, now: LogTime) -> bool {
         self.kept.len() > bounds.records
             || self.bytes > bounds.bytes
-            || self.oldest_timestamp().is_some_and(|at| is_over(at, now, bounds.age))
+            || self.oldest_at().is_some_and(|at| at.is_over(now, bounds.age))
     }
 
     pub(super) fn cut_oldest(&mut self, totals: &mut LogStats) {

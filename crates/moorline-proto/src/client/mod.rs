@@ -364,8 +364,9 @@ impl Client {
             }
             (Ok(()), Ask::Join { room, since, again }) => drop(self.joining.insert(room, (since, again))),
             (Ok(()), Ask::Leave(_)) => {}
-            // Left before, by an answer that was lost.
-            (Err((code, _)), Ask::Leave(room)) if code == ErrorCode::NotAMember.as_str() => self.left(room),
+            // Left before: `left` says where, behind the messages that this answer overtook, or the rooms of
+            // `connection_established` said so.
+            (Err((code, _)), Ask::Leave(_)) if code == ErrorCode::NotAMember.as_str() => {}
             (Err((code, message)), ask) => self.rejected(&ask, code, message),
         }
     }

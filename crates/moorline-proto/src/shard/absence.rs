@@ -20,7 +20,7 @@ impl Shard {
             turn.host.with_users(&mut |users| expired = users.leave(&user, &id));
             self.outputs.extend(expired.map(Output::Expire));
         }
-        self.save(key, None);
+        self.save(key);
         self.reschedule(key);
         if self.config.session_lifetime.is_zero() {
             self.ended.push(key);
@@ -79,6 +79,14 @@ impl Shard {
 
     /// Ends an absent session: nothing of it stays.
     pub(super) fn end(&mut self, turn: &mut Turn<'_>, key: SessionKey) {
+        let (id, fence) = (self.session(key).id().clone(), self.session(key).fence);
+        self.forget(turn, key);
+        self.outputs.push_back(Output::Remove(id.clone(), fence));
+        self.outputs.push_back(Output::Event(Event::Ended { session: id }));
+    }
+
+    /// Takes an absent session out of the shard's tables.
+    pub(super) fn forget(&mut self, turn: &mut Turn<'_>, key: SessionKey) {
         self.wheel.cancel(key.0);
         self.no_longer_absent(key);
         let rooms: Vec<RoomKey> =
@@ -98,7 +106,5 @@ impl Shard {
             }
             turn.host.with_users(&mut |users| users.forget(user, &id));
         }
-        self.outputs.push_back(Output::Remove(id.clone(), session.fence));
-        self.outputs.push_back(Output::Event(Event::Ended { session: id }));
     }
 }

@@ -168,7 +168,7 @@ impl Shard {
         self.answer(turn, key, ticket.reference, renewed);
         if is_renewed && self.resolve(ticket.peer).is_some() {
             self.leave_forbidden(turn, key);
-            self.save(key, None);
+            self.save(key);
             self.reschedule(key);
         }
     }

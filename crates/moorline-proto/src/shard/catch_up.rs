@@ -3,9 +3,11 @@
 use super::frames::not_a_member;
 use super::membership::is_lazy;
 use super::room::{Opening, Standing};
+use super::send::Taken;
 use super::session::Session;
 use super::{Join, Output, PageReader, Peer, RoomKey, SessionKey, Shard, Surveyor, Turn, number};
 use crate::batch::{Batch, EncodedBatch, Page};
+use crate::close::CloseCode;
 use crate::error::Rejection;
 use crate::frame::{Answer, Reply, ServerFrame};
 use crate::id::RoomName;
@@ -87,7 +89,7 @@ impl Shard {
         if let Some(lost) = lost {
             self.send_frame(turn, key, &lost);
         }
-        self.save(key, None);
+        self.save(key);
         self.advance(key);
     }
 
@@ -155,7 +157,7 @@ impl Shard {
         let page = match page {
             Ok(page) => page,
             Err(rejection) => {
-                let code = crate::close::CloseCode::Internal.number();
+                let code = CloseCode::of(&rejection).number();
                 return self.close(turn, key, code, &rejection.message);
             }
         };
@@ -191,15 +193,22 @@ impl Shard {
                 self.send_frame(turn, key, &reset(&name, reason, to, from));
             }
             Resume::Continue(offset) => {
-                let (frames, count) =
-                    judge_page(self.session(key), &name, offset, page, &self.config.framing);
-                self.delivered += count;
-                self.place(key, room, page.end());
+                let frames = judge_page(self.session(key), &name, offset, page, &self.config.framing);
+                let taken = match frames.offsets.is_empty() {
+                    true => Taken::All,
+                    false => self.offer(turn, key, &frames.wire, &frames.ends),
+                };
+                let end = match taken {
+                    Taken::All => page.end().offset,
+                    Taken::Some(count) => {
+                        count.checked_sub(1).map_or(offset, |last| frames.offsets[last]).max(offset)
+                    }
+                };
+                self.place(key, room, Position { epoch, offset: end });
                 if let Some(membership) = self.session_mut(key).membership_mut(room) {
-                    membership.sent = membership.sent.max(page.end().offset);
-                    membership.skipped |= frames.is_empty() && page.end().offset > offset;
+                    membership.sent = membership.sent.max(end);
+                    membership.skipped |= frames.offsets.is_empty() && end > offset;
                 }
-                self.send(turn, key, &frames);
             }
         }
     }
@@ -320,23 +329,34 @@ impl Shard {
     }
 }
 
-/// The frames of a page that are for a session that has everything up to `position`, and how many they are.
+/// The records of a page that are for a reader, as frames.
+#[derive(Default)]
+struct Frames {
+    wire: Vec<u8>,
+    /// Where each frame ends.
+    ends: Vec<usize>,
+    offsets: Vec<Offset>,
+}
+
+/// The frames of a page that are for a session that has everything up to `position`.
 fn judge_page(
     session: &Session,
     name: &RoomName,
     mut position: crate::position::Offset,
     page: &Page,
     framing: &crate::batch::Framing,
-) -> (Vec<u8>, u64) {
-    let (mut frames, mut count) = (Vec::new(), 0);
+) -> Frames {
+    let mut frames = Frames::default();
     let mut after = page.after;
     for record in &page.records {
         if judge(position, after, record, session.reader()) == Judgement::Deliver {
-            framing.text(&mut frames, &record.message.envelope(name, Some(record.offset), record.timestamp));
-            count += 1;
+            let envelope = record.message.envelope(name, Some(record.offset), record.timestamp);
+            framing.text(&mut frames.wire, &envelope);
+            frames.ends.push(frames.wire.len());
+            frames.offsets.push(record.offset);
         }
         position = position.max(record.offset);
         after = record.offset;
     }
-    (frames, count)
+    frames
 }

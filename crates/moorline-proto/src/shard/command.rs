@@ -84,7 +84,7 @@ impl Shard {
         let membership = self.session_mut(key).membership_mut(room);
         let is_news = membership.is_some_and(|membership| !std::mem::replace(&mut membership.is_added, true));
         if is_member && is_news {
-            self.save(key, None);
+            self.save(key);
         }
         Ok(())
     }
@@ -106,7 +106,7 @@ impl Shard {
         if left {
             let frame = ServerFrame::Left { room: room.clone(), reason: LeftReason::Removed };
             self.send_frame(turn, key, &frame);
-            self.save(key, None);
+            self.save(key);
         }
         Ok(())
     }
@@ -121,7 +121,7 @@ impl Shard {
         let session = self.session_mut(key);
         let merged = metadata::merge(session.record.metadata.as_deref(), patch, max)?;
         Arc::make_mut(&mut session.record).metadata = merged;
-        self.save(key, None);
+        self.save(key);
         Ok(())
     }
 

@@ -85,6 +85,17 @@ pub struct Ticket {
     pub(super) weight: u32,
 }
 
+/// Why a session was not kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SaveError {
+    /// Another node claimed it since: it is that one's now.
+    #[error("the session belongs to another node now")]
+    Fenced,
+    /// The store did not do it. It is tried again while the session is here.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+}
+
 /// What happened.
 #[derive(Debug)]
 pub enum Input {
@@ -98,8 +109,17 @@ pub enum Input {
     Claimed(ConnectionId, Result<u64, Rejection>),
     /// Answers [`Output::Survey`].
     Surveyed(Surveyor, Result<Vec<Survey>, Rejection>),
-    /// Answers [`Output::Save`].
-    Saved(Peer, Result<(), Rejection>),
+    /// Answers [`Output::Save`], every one, with what it named.
+    Saved {
+        /// The session of the record.
+        session: SessionId,
+        /// The right under which it was to be kept.
+        fence: u64,
+        /// Who waits.
+        waiting: Option<Peer>,
+        /// What became of it.
+        result: Result<(), SaveError>,
+    },
     /// A frame was received.
     Frame(Peer, Inbound),
     /// Something was received that asks for nothing, such as the transport's pong.
@@ -154,7 +174,7 @@ pub enum Output {
         /// The rooms.
         requests: Vec<SurveyRequest>,
     },
-    /// Keep a session record. Answered where a connection waits for it.
+    /// Keep a session record.
     Save {
         /// What to keep.
         record: Arc<SessionRecord>,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::access::left_forbidden;
 use super::membership::lazy_rooms;
 use super::session::Greeting;
-use super::{ConnectionId, Output, Peer, Refusal, Shard, Surveyor, Turn};
+use super::{ConnectionId, Output, Refusal, Shard, Surveyor, Turn};
 use crate::close::CloseCode;
 use crate::error::Rejection;
 use crate::frame::Ref;
@@ -291,10 +291,12 @@ impl Shard {
             greeting.1.extend(closed.cloned().map(left_forbidden));
         }
         let frames = self.greeting(&claim, key, resumed, greeting);
+        let until = turn.now.instant + self.config.save_timeout;
         if let Some(connected) = &mut self.session_mut(key).connected {
-            connected.greeting = Some(Box::new(Greeting { frames, resumed }));
+            connected.greeting = Some(Box::new(Greeting { frames, resumed, until }));
         }
-        self.save(key, Some(Peer { session: key, connection }));
+        self.save(key);
+        self.reschedule(key);
     }
 
     /// Whether the session that a connection waits for joined or left rooms since it was asked how to go on in them.
@@ -376,7 +378,12 @@ impl Shard {
         if let Some(pending) = self.pending.remove(&connection) {
             self.let_go(&pending.found);
         }
-        self.refuse(connection, CloseCode::Internal, &rejection.message);
+        self.refuse(connection, CloseCode::of(rejection), &rejection.message);
+    }
+
+    /// Whether a connection that is being established claims, or claimed, that session.
+    pub(super) fn is_being_claimed(&mut self, id: &SessionId) -> bool {
+        self.pending.values_mut().any(|pending| pending.found.fence_of(id).is_some())
     }
 
     /// Gives back an id that was claimed for a session that did not come to be. Where another connection's came to be
@@ -385,7 +392,7 @@ impl Shard {
         self.hand_over_fence(found);
         if let Found::New(id, fence) = found
             && !self.by_id.contains_key(id)
-            && !self.pending.values_mut().any(|pending| pending.found.fence_of(id).is_some())
+            && !self.is_being_claimed(id)
         {
             self.outputs.push_back(Output::Remove(id.clone(), *fence));
         }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::room::{Opening, Standing};
-use super::{Host, Output, RoomKey, SessionKey, Shard, Turn};
+use super::send::{Lane, Taken};
+use super::{Host, RoomKey, SessionKey, Shard, Turn};
 use crate::batch::{Batch, EncodedBatch, EncodedEphemeral};
 use crate::judge::{Judgement, judge};
-use crate::outbox::{Outbox, frames_kept};
 use crate::position::Position;
 use crate::record::Except;
 use crate::time::Now;
@@ -22,13 +22,6 @@ pub(super) struct FanOut {
     served: usize,
     /// Members here that some record of the batch is not for, sorted.
     excluded: Vec<SessionKey>,
-}
-
-/// How much of a batch a connection took or keeps.
-enum Taken {
-    All,
-    /// So many records.
-    Some(usize),
 }
 
 impl Shard {
@@ -200,38 +193,6 @@ impl Shard {
         records.take(count).last().map_or(current.before.offset, |record| record.offset)
     }
 
-    /// Writes frames to a connection as far as it takes them, and keeps what the bound allows.
-    fn offer(&mut self, turn: &mut Turn<'_>, key: SessionKey, wire: &[u8], ends: &[usize]) -> Taken {
-        let max = self.config.pending_max_bytes;
-        let Some(connected) = &mut self.sessions[key.0 as usize].connected else { return Taken::Some(0) };
-        let waiting = connected.outbox.as_ref().map_or(0, |outbox| outbox.len());
-        let written = if waiting == 0 { turn.host.write(key, wire) } else { 0 };
-        if written == wire.len() {
-            self.delivered += ends.len() as u64;
-            return Taken::All;
-        }
-        let kept = frames_kept(ends, written, waiting, max);
-        self.delivered += kept as u64;
-        let end = kept.checked_sub(1).map_or(0, |last| ends[last]);
-        let rest = &wire[written.min(end)..end];
-        match &mut connected.outbox {
-            Some(outbox) => outbox.push(rest),
-            None => self.keep_waiting(turn.now, key, rest),
-        }
-        if kept == ends.len() { Taken::All } else { Taken::Some(kept) }
-    }
-
-    /// A socket is full: what it did not take waits, until it says that it takes bytes again.
-    pub(super) fn keep_waiting(&mut self, now: Now, key: SessionKey, rest: &[u8]) {
-        let session = self.session_mut(key);
-        let peer = session.peer(key);
-        if let Some(connected) = &mut session.connected {
-            connected.outbox = Some(Box::new(Outbox::new(rest, now.instant)));
-        }
-        self.outputs.extend(peer.map(Output::AwaitWritable));
-        self.reschedule(key);
-    }
-
     /// All live members have the batch: readers that waited for it go on, and so does a shard that is behind.
     fn finish(&mut self, room: RoomKey) {
         self.read_on(room);
@@ -260,7 +221,7 @@ impl Shard {
                 .is_some_and(|c| c.outbox.is_none() && c.greeting.is_none());
             if up_to_date && !excluded.contains(&key) {
                 self.delivered += 1;
-                self.send(turn, key, &encoded.wire);
+                self.send(turn, key, Lane::Message, &encoded.wire);
             }
         }
     }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::room::Standing;
+use super::send::Lane;
 use super::session::Membership;
-use super::{Event, Join, Output, Peer, RoomKey, SessionKey, Shard, Surveyor, Ticket, Turn};
-use crate::codec;
+use super::{Join, Output, Peer, RoomKey, SessionKey, Shard, Surveyor, Ticket, Turn};
 use crate::error::{ErrorCode, Rejection};
 use crate::frame::{Answer, ClientFrame, Inbound, LeftReason, Presence, Publish, Ref, Reply, ServerFrame};
 use crate::id::RoomName;
@@ -69,7 +69,7 @@ impl Shard {
             }
             ClientFrame::Pong { positions } => self.pong_frame(turn.now, key, positions)?,
             ClientFrame::HeartbeatResponse => self.ponged(turn.now, key),
-            ClientFrame::TextPing => self.send_text(turn, key, b"pong"),
+            ClientFrame::TextPing => self.send_text(turn, key, Lane::Control, b"pong"),
             ClientFrame::Hello(_) => {
                 return Err(Rejection::new(ErrorCode::AlreadyEstablished, "hello comes once"));
             }
@@ -226,7 +226,7 @@ impl Shard {
         self.exit(key, room);
         self.reply(turn, key, reference, Answer::Room { room: name.clone() });
         self.send_frame(turn, key, &ServerFrame::Left { room: name.clone(), reason: LeftReason::Left });
-        self.save(key, None);
+        self.save(key);
         Ok(())
     }
 
@@ -330,9 +330,25 @@ impl Shard {
         let name = self.room(room).name.clone();
         self.demote(key, room, stands);
         self.place(key, room, position);
-        self.reply(turn, key, reference, Answer::At { room: name, position });
+        self.read_again(turn.now, key, room, position.offset);
+        if let Some(reference) = reference {
+            // What waits from before must not come behind it: it would be taken for the replay.
+            let reply = Reply { reference, outcome: Ok(Answer::At { room: name, position }) };
+            self.send_frame_in(turn, key, Lane::Placed, &ServerFrame::Reply(reply));
+        }
         self.advance(key);
         Ok(())
+    }
+
+    /// Who asks for a replay has not processed what it brings, as with a join that reads again: if the connection ends before
+    /// that was acknowledged anew, the session goes on from there, and no later. It never begins before the membership did
+    /// in an own room, and in another one not before what the log keeps.
+    fn read_again(&mut self, now: Now, key: SessionKey, room: RoomKey, offset: Offset) {
+        let Some(membership) = self.session_mut(key).membership_mut(room) else { return };
+        if offset < membership.acked {
+            membership.acked = offset;
+            self.flush_soon(now, key);
+        }
     }
 
     /// The room that a frame means, of which the session must be a member; without a name the URL's.
@@ -363,45 +379,6 @@ impl Shard {
             (None, Ok(_)) => return,
         };
         self.send_frame(turn, key, &frame);
-    }
-
-    pub(super) fn send_frame(&mut self, turn: &mut Turn<'_>, key: SessionKey, frame: &ServerFrame) {
-        if let ServerFrame::Reset { reason, .. } = frame {
-            let event = Event::Reset { session: self.session(key).id().clone(), reason: *reason };
-            self.outputs.push_back(Output::Event(event));
-        }
-        let connected = self.session_mut(key).connected.as_mut();
-        if let Some(greeting) = connected.and_then(|connected| connected.greeting.as_mut()) {
-            // Nothing comes before `connection_established`.
-            return greeting.frames.push(frame.clone());
-        }
-        self.send_text(turn, key, &codec::encode(frame));
-    }
-
-    fn send_text(&mut self, turn: &mut Turn<'_>, key: SessionKey, payload: &[u8]) {
-        let mut bytes = Vec::with_capacity(payload.len() + 10);
-        self.config.framing.text(&mut bytes, payload);
-        self.send(turn, key, &bytes);
-    }
-
-    /// Sends whole frames that are not to be dropped; a peer that never reads them is closed instead of kept for ever.
-    pub(super) fn send(&mut self, turn: &mut Turn<'_>, key: SessionKey, bytes: &[u8]) {
-        let bound = self.config.pending_max_bytes.saturating_mul(2);
-        let Some(connected) = &mut self.session_mut(key).connected else { return };
-        if bytes.is_empty() {
-            return;
-        }
-        let Some(outbox) = &mut connected.outbox else {
-            let written = turn.host.write(key, bytes);
-            if written < bytes.len() {
-                self.keep_waiting(turn.now, key, &bytes[written..]);
-            }
-            return;
-        };
-        if outbox.len() + bytes.len() > bound {
-            return self.too_slow(turn, key);
-        }
-        outbox.push(bytes);
     }
 }
 

@@ -2,11 +2,7 @@
 
 use super::access::left_forbidden;
 use super::establish::{Claim, named};
-use super::room::Standing;
-use super::session::Membership;
-use super::{Event, Output, Peer, RoomKey, SessionKey, Shard, Turn};
-use crate::close::CloseCode;
-use crate::error::Rejection;
+use super::{SessionKey, Shard};
 use crate::frame::{Answer, Reply, RoomEstablished, RoomsEstablished, ServerFrame};
 use crate::id::RoomName;
 use crate::position::{Offset, Position};
@@ -106,13 +102,11 @@ impl Shard {
             return;
         }
         let room = self.open_room(name);
-        // In a new epoch too: a reset that is lost with its connection is told again.
-        let acked = self.session(key).membership(room).map_or(start.offset, |membership| membership.acked);
         self.enter(key, room, start);
         if let Some(membership) = self.session_mut(key).membership_mut(room) {
             membership.begin = if is_new && name.is_own() { start.offset } else { least };
             // What a reset skipped counts as processed: it will never come again.
-            membership.acked = if is_new { start.offset } else { acked.min(start.offset) };
+            membership.acked = if is_new { start.offset } else { membership.acked.min(start.offset) };
             membership.sent = start.offset;
         }
     }
@@ -136,41 +130,6 @@ impl Shard {
             .clone()
             .map(|reference| ServerFrame::Reply(Reply { reference, outcome: Ok(Answer::Done {}) }));
         std::iter::once(established).chain(reply).chain(resets).collect()
-    }
-
-    /// The session is safely kept: its connection is told, and gets what it missed.
-    pub(super) fn saved(&mut self, turn: &mut Turn<'_>, peer: Peer, result: Result<(), Rejection>) {
-        let Some(key) = self.resolve(peer) else { return };
-        if let Err(rejection) = result {
-            return self.close(turn, key, CloseCode::Internal.number(), &rejection.message);
-        }
-        let Some(greeting) =
-            self.session_mut(key).connected.as_mut().and_then(|connected| connected.greeting.take())
-        else {
-            return;
-        };
-        self.outputs.push_back(Output::Established(peer));
-        for frame in &greeting.frames {
-            self.send_frame(turn, key, frame);
-        }
-        if self.resolve(peer).is_none() {
-            // It took none of this, and was given up.
-            return;
-        }
-        let (id, user) = (self.session(key).id().clone(), self.session(key).user().cloned());
-        self.outputs.push_back(Output::Event(Event::Connected {
-            session: id,
-            user,
-            resumed: greeting.resumed,
-        }));
-        let joined: Vec<RoomKey> =
-            self.session(key).memberships.iter().map(|membership| membership.room).collect();
-        for room in joined {
-            let is_settled = self.session(key).membership(room).is_some_and(Membership::is_settled);
-            self.stand(key, room, if is_settled { Standing::Reading } else { Standing::Joining });
-        }
-        self.reschedule(key);
-        self.advance(key);
     }
 }
 

@@ -10,7 +10,7 @@
 //! 4. waits until [`Shard::poll_timeout`], then [`Shard::handle_timeout`], or until something happens.
 //!
 //! What is to be written to a connection goes straight through [`Host::write`], which takes what the socket takes; what it
-//! does not take waits in the session's outbox until [`Input::Writable`].
+//! does not take waits in the session's outbox until [`Input::Writable`], where control frames overtake messages.
 //!
 //! # How delivery works
 //! A member is **live** while it has everything up to the shard's position in the room: it then needs no position of its
@@ -31,6 +31,8 @@ mod lookup;
 mod membership;
 mod restore;
 mod room;
+mod saving;
+mod send;
 mod session;
 mod settle;
 mod timers;
@@ -42,7 +44,7 @@ use std::time::Duration;
 use slab::Slab;
 
 pub use self::access::ExpiryConfig;
-pub use self::contract::{Event, Input, Join, Output, PageReader, Refusal, Surveyor, Ticket};
+pub use self::contract::{Event, Input, Join, Output, PageReader, Refusal, SaveError, Surveyor, Ticket};
 pub use self::establish::Claim;
 use self::establish::Pending;
 use self::fan_out::FanOut;
@@ -94,11 +96,14 @@ pub struct ShardConfig {
     pub rooms_max: usize,
     /// Bytes of custom metadata. Default 4 KiB.
     pub metadata_max_bytes: usize,
-    /// Bytes that wait for a full socket before the connection is lagging. Default 128 KiB; control frames may
-    /// double it before the connection is closed with 1013.
+    /// Bytes of messages that wait for a full socket before the connection is lagging, and of everything else before it is
+    /// closed with 1013. Default 128 KiB.
     pub pending_max_bytes: usize,
     /// How long a full socket may take nothing at all. Default 30 s.
     pub stall_timeout: Duration,
+    /// How long a connection waits until its session is kept. Default 10 s, as long as a client has for its `hello`; then
+    /// 1013.
+    pub save_timeout: Duration,
     /// Frames of one connection that wait for their answers (publishes, presence). Default 1,024.
     pub in_flight_max: u32,
     /// Named rooms with members here. Default 1,000,000: each costs memory, and strangers choose their names.
@@ -210,7 +215,9 @@ impl Shard {
             Input::Loaded(connection, record) => self.loaded(connection, record),
             Input::Claimed(connection, fence) => self.claimed(connection, fence),
             Input::Surveyed(surveyor, surveys) => self.surveyed(turn, surveyor, surveys),
-            Input::Saved(peer, result) => self.saved(turn, peer, result),
+            Input::Saved { session, fence, waiting, result } => {
+                self.saved(turn, (&session, fence), waiting, result);
+            }
             Input::Frame(peer, inbound) => self.frame(turn, peer, inbound),
             Input::Alive(peer) => self.alive(turn.now, peer),
             Input::TransportPing(peer, payload) => self.transport_ping(turn, peer, &payload),

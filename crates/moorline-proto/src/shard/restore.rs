@@ -29,7 +29,7 @@ impl Shard {
         self.session_mut(key).absent_until = now.instant + left;
         if since.is_none() {
             Arc::make_mut(&mut self.session_mut(key).record).disconnected_at = Some(now.timestamp);
-            self.save(key, None);
+            self.save(key);
         }
         if let Some(user) = user {
             let mut expired = None;

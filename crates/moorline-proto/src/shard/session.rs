@@ -60,6 +60,8 @@ impl Membership {
 pub(super) struct Greeting {
     pub(super) frames: Vec<ServerFrame>,
     pub(super) resumed: bool,
+    /// By when the session must be kept.
+    pub(super) until: Instant,
 }
 
 /// A live connection.

@@ -4,17 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::room::Standing;
-use super::session::Membership;
+use super::send::Lane;
+use super::session::Connected;
 use super::{Event, Host, Output, Peer, RoomKey, SessionKey, Shard, Turn};
 use crate::close::CloseCode;
 use crate::frame::ServerFrame;
 use crate::heartbeat::Action;
-use crate::position::Epoch;
-use crate::session_record::Mark;
 use crate::time::{Instant, Now};
-
-/// Within what time acknowledgements are kept: a crash may forget the last second's.
-const FLUSH_WITHIN: Duration = Duration::from_millis(900);
 
 impl Shard {
     /// Does what is due.
@@ -35,11 +31,14 @@ impl Shard {
 
     fn timeout(&mut self, turn: &mut Turn<'_>, key: SessionKey) {
         if self.session(key).flush_at.is_some_and(|at| at <= turn.now.instant) {
-            self.save(key, None);
+            self.save(key);
         }
         if self.session(key).connected.is_none() {
             let end = self.session(key).absent_until;
             return if turn.now.instant >= end { self.end(turn, key) } else { self.reschedule(key) };
+        }
+        if let Some(until) = self.greeted_until(key) {
+            return if turn.now.instant >= until { self.not_kept(turn, key) } else { self.reschedule(key) };
         }
         if self.expire_access(turn, key) {
             return;
@@ -58,7 +57,7 @@ impl Shard {
             Action::Wait => {}
             Action::Ping => {
                 let ping = Arc::clone(&self.ping);
-                self.send(turn, key, &ping);
+                self.send(turn, key, Lane::Control, &ping);
                 self.tell_progress(turn, key);
             }
             Action::Dead => {
@@ -107,7 +106,7 @@ impl Shard {
         self.session_mut(key).seen(turn.now);
         let mut pong = Vec::new();
         (self.config.framing.pong)(&mut pong, payload);
-        self.send(turn, key, &pong);
+        self.send(turn, key, Lane::Control, &pong);
     }
 
     /// The socket takes bytes again.
@@ -115,8 +114,14 @@ impl Shard {
         let Some(key) = self.resolve(peer) else { return };
         let Some(connected) = &mut self.session_mut(key).connected else { return };
         let Some(outbox) = &mut connected.outbox else { return };
-        let written = turn.host.write(key, outbox.waiting());
-        outbox.took(written, turn.now.instant);
+        while !outbox.is_empty() {
+            let offered = outbox.next().len();
+            let written = turn.host.write(key, outbox.next());
+            outbox.took(written, turn.now.instant);
+            if written < offered {
+                break;
+            }
+        }
         if outbox.is_empty() {
             connected.outbox = None;
             self.advance(key);
@@ -140,43 +145,15 @@ impl Shard {
         let session = self.session(key);
         let next = match &session.connected {
             None => session.absent_until,
+            Some(Connected { greeting: Some(greeting), .. }) => greeting.until,
             Some(connected) => connected.heartbeat.next(&self.config.heartbeat),
         };
-        let expiry = session.connected.as_ref().and_then(|c| c.access.as_ref()?.next());
+        let expiry = session.connected.as_ref().filter(|c| c.greeting.is_none());
+        let expiry = expiry.and_then(|connected| connected.access.as_ref()?.next());
         let next = [Some(next), self.stalls_at(key), session.flush_at, expiry].into_iter().flatten().min();
         if let Some(next) = next {
             self.wheel.schedule(key.0, next);
         }
-    }
-
-    pub(super) fn flush_soon(&mut self, now: Now, key: SessionKey) {
-        let session = self.session_mut(key);
-        if session.flush_at.is_none() {
-            session.flush_at = Some(now.instant + FLUSH_WITHIN);
-            self.reschedule(key);
-        }
-    }
-
-    /// Has a session's record kept.
-    pub(super) fn save(&mut self, key: SessionKey, waiting: Option<Peer>) {
-        let marks = self.marks(key);
-        let session = self.session_mut(key);
-        session.flush_at = None;
-        Arc::make_mut(&mut session.record).rooms = marks;
-        let (record, fence) = (Arc::clone(&session.record), session.fence);
-        self.outputs.push_back(Output::Save { record, fence, waiting });
-    }
-
-    /// How far a session has acknowledged each of its rooms.
-    pub(super) fn marks(&self, key: SessionKey) -> Vec<Mark> {
-        let memberships = self.session(key).memberships.iter();
-        // One whose survey is still out stands nowhere yet.
-        let known = memberships.filter(|m| m.epoch != Epoch::UNKNOWN);
-        let mark = |m: &Membership| {
-            let room = self.room(m.room).name.clone();
-            Mark { room, acked: m.acked(), begin: m.begin, is_added: m.is_added }
-        };
-        known.map(mark).collect()
     }
 
     /// The session that a peer speaks for, if the connection is still the session's.
@@ -198,7 +175,8 @@ impl Shard {
         self.go_absent(turn, key);
     }
 
-    /// Takes a session's connection from it, with a close frame where one is due.
+    /// Takes a session's connection from it, with a close frame where one is due: it overtakes the messages that wait, which
+    /// come again where the session goes on.
     pub(super) fn drop_connection(
         &mut self,
         turn: &mut Turn<'_>,
@@ -210,7 +188,7 @@ impl Shard {
         let Some(peer) = session.peer(key) else { return };
         let Some(connected) = session.connected.take() else { return };
         session.absent_until = end;
-        let mut rest = connected.outbox.map_or_else(Vec::new, |outbox| outbox.waiting().to_vec());
+        let mut rest = connected.outbox.map_or_else(Vec::new, |outbox| outbox.last_words());
         if let Some((code, reason)) = close {
             (self.config.framing.close)(&mut rest, code, reason);
         } else {

@@ -68,7 +68,7 @@ fn init(dir: &Path) -> anyhow::Result<()> {
 
 fn check(config: PathBuf) -> anyhow::Result<()> {
     let mode = Mode::Serving;
-    let loaded = Sources { mode, file: Some(config), listen: None }.load()?;
+    let loaded = Sources::new(mode, Some(config)).load()?;
     for warning in loaded.warnings() {
         output::say(format_args!("warning: {warning}"));
     }
@@ -78,6 +78,6 @@ fn check(config: PathBuf) -> anyhow::Result<()> {
 }
 
 fn show(file: Option<PathBuf>, mode: Mode) -> anyhow::Result<()> {
-    print!("{}", Sources { mode, file, listen: None }.look()?.show());
+    print!("{}", Sources::new(mode, file).look()?.show());
     Ok(())
 }

@@ -8,5 +8,6 @@ mod pages;
 pub(crate) mod publish;
 pub(crate) mod rooms;
 pub(crate) mod sessions;
+pub(crate) mod store;
 pub(crate) mod tail;
 pub(crate) mod token;

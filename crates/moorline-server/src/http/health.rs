@@ -53,7 +53,7 @@ pub(crate) async fn live() -> Json<Health> {
 /// Whether the server can take connections and requests.
 #[utoipa::path(get, path = "/readyz", tag = "operation", responses(
     (status = 200, description = "It can", body = Health),
-    (status = 503, description = "It drains, has never fetched its keys, or a part of it does not answer", body = Health),
+    (status = 503, description = "It drains, has never fetched its keys, a part of it does not answer, or its store cannot write", body = Health),
 ))]
 pub(crate) async fn ready(
     State(app): State<App>,
@@ -66,9 +66,44 @@ pub(crate) async fn ready(
     if !pulse.0.answer(app.node().is_responsive(ANSWER_WITHIN)).await {
         reasons.push(format!("a shard did not answer within {} ms", ANSWER_WITHIN.as_millis()));
     }
+    reasons.extend(app.store_trouble());
     if reasons.is_empty() {
         (StatusCode::OK, Json(Health::of("ok")))
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status: "unready", reasons }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::app::Mode;
+    use crate::settings::Sources;
+
+    #[tokio::test]
+    async fn a_store_that_cannot_write_makes_it_unready_for_as_long_as_it_cannot() {
+        let why = Arc::new(Mutex::new(None));
+        let asked = Arc::clone(&why);
+        let trouble = Arc::new(move || asked.lock().unwrap().clone());
+        let app = crate::app::tests::app(Sources::new(Mode::Development, None), Some(trouble));
+        let pulse = Arc::new(Pulse::default());
+        for (trouble, status, reasons) in [
+            (None, StatusCode::OK, vec![]),
+            (
+                Some("the store cannot write: No space left on device"),
+                StatusCode::SERVICE_UNAVAILABLE,
+                vec!["the store cannot write: No space left on device"],
+            ),
+            (None, StatusCode::OK, vec![]),
+        ] {
+            *why.lock().unwrap() = trouble.map(str::to_owned);
+            let (answered, Json(health)) = ready(State(app.clone()), Extension(Arc::clone(&pulse))).await;
+            assert_eq!(
+                (answered, health.reasons),
+                (status, reasons.into_iter().map(str::to_owned).collect())
+            );
+        }
     }
 }

@@ -17,8 +17,15 @@ use crate::app::App;
 
 const REQUESTS: &str = "moorline_http_requests_total";
 const REQUEST_SECONDS: &str = "moorline_http_request_seconds";
-/// From what a look-up takes to what a body may take, in seconds.
-const BUCKETS: [f64; 11] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0];
+/// Each histogram's buckets, in seconds: of requests from what a look-up takes to what a body may take, of commits from a disk
+/// with a safe memory of its own to one in trouble.
+const BUCKETS: [(&str, &[f64]); 2] = [
+    (REQUEST_SECONDS, &[0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0]),
+    (
+        "moorline_store_commit_seconds",
+        &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0],
+    ),
+];
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// To count the gauges anew looks at every room and user: they are good for so many times as long as that took, so that
 /// whoever asks all the time keeps the node busy for a tenth of it.
@@ -37,7 +44,7 @@ pub(crate) type Metric = (&'static str, Kind, &'static [&'static str], &'static 
 
 /// Every metric there is; docs/metrics.md is the same table.
 #[rustfmt::skip]
-pub(crate) const METRICS: [Metric; 21] = [
+pub(crate) const METRICS: [Metric; 24] = [
     ("moorline_connections", Kind::Gauge, &[], "Connections that have a session"),
     ("moorline_sessions", Kind::Gauge, &["state"], "Sessions: `connected` or `absent`"),
     ("moorline_users", Kind::Gauge, &[], "Users with sessions"),
@@ -57,6 +64,9 @@ pub(crate) const METRICS: [Metric; 21] = [
     ("moorline_jwks_fetches_total", Kind::Counter, &["outcome"], "Fetches of key sets, by what became of them"),
     ("moorline_accepts_total", Kind::Counter, &["outcome"], "TCP connections, by what became of them"),
     ("moorline_tls_certificate_expires_seconds", Kind::Gauge, &[], "When the TLS certificate expires, in seconds since 1970"),
+    ("moorline_store_commits_total", Kind::Counter, &["outcome"], "Commits to disk: `ok`, or `failed` and tried again"),
+    ("moorline_store_commit_seconds", Kind::Histogram, &[], "Seconds that a commit to disk took"),
+    ("moorline_store_bytes", Kind::Gauge, &[], "Bytes of the store's file"),
     ("moorline_uptime_seconds", Kind::Gauge, &[], "Seconds since the node started"),
     ("moorline_build_info", Kind::Gauge, &["version"], "Always 1; the version is in its label"),
 ];
@@ -66,13 +76,16 @@ pub(crate) const METRICS: [Metric; 21] = [
 /// # Errors
 /// Metrics are kept already.
 pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
-    let builder = PrometheusBuilder::new();
-    let handle = builder
-        .set_buckets_for_metric(Matcher::Full(REQUEST_SECONDS.to_owned()), &BUCKETS)?
-        .install_recorder()?;
+    let handle = builder()?.install_recorder()?;
     describe();
     gauge!("moorline_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
+}
+
+fn builder() -> Result<PrometheusBuilder, BuildError> {
+    BUCKETS.iter().try_fold(PrometheusBuilder::new(), |builder, (name, buckets)| {
+        builder.set_buckets_for_metric(Matcher::Full((*name).to_owned()), buckets)
+    })
 }
 
 /// Tells the recorder what each metric is.
@@ -152,11 +165,7 @@ pub(crate) async fn scrape(State(app): State<App>, Extension(gauges): Extension<
 /// A recorder as `install` makes it, for tests.
 #[cfg(test)]
 pub(crate) fn recorder() -> metrics_exporter_prometheus::PrometheusRecorder {
-    let builder =
-        PrometheusBuilder::new().set_buckets_for_metric(Matcher::Full(REQUEST_SECONDS.to_owned()), &BUCKETS);
-    builder
-        .map(PrometheusBuilder::build_recorder)
-        .unwrap_or_else(|_| PrometheusBuilder::new().build_recorder())
+    builder().unwrap_or_default().build_recorder()
 }
 
 #[cfg(test)]
@@ -200,6 +209,7 @@ mod tests {
         let mut counted = std::collections::BTreeSet::new();
         names_in(&crates.join("src"), &mut counted);
         names_in(&crates.join("../moorline/src"), &mut counted);
+        names_in(&crates.join("../moorline-disk/src"), &mut counted);
         let described = METRICS.iter().map(|(name, ..)| (*name).to_owned()).collect();
         assert_eq!(counted, described);
     }
@@ -212,12 +222,14 @@ mod tests {
             describe();
             let requests = Requests::new(&handle);
             requests.count("GET", "/v1/stats", StatusCode::OK, Duration::from_millis(2));
+            histogram!("moorline_store_commit_seconds").record(0.000_2);
         });
         let text = handle.render();
         for line in [
             "# HELP moorline_http_requests_total HTTP requests answered",
             "moorline_http_requests_total{method=\"GET\",route=\"/v1/stats\",status=\"200\"} 1",
             "moorline_http_request_seconds_bucket{route=\"/v1/stats\",le=\"0.0025\"} 1",
+            "moorline_store_commit_seconds_bucket{le=\"0.00025\"} 1",
         ] {
             assert!(text.contains(line), "{text}");
         }

@@ -137,7 +137,7 @@ mod tests {
     use crate::settings::Sources;
 
     fn of(mode: Mode, descriptors: Option<u64>) -> (usize, usize) {
-        let sources = Sources { mode, file: None, listen: None };
+        let sources = Sources::new(mode, None);
         let most = Most::of(&sources.look().unwrap().settings, mode, descriptors);
         (most.all, most.of_address)
     }

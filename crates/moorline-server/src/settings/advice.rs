@@ -32,7 +32,11 @@ impl Loaded {
                 self.said("heartbeat.interval_ms", interval),
             )
         });
-        reach.into_iter().chain(idle).chain(self.lookalikes.iter().cloned()).collect()
+        let memory = self.settings.store.directory.is_none().then(|| {
+            let place = self.place("store.directory");
+            format!("store.directory ({place}) is empty: messages and sessions end with the process")
+        });
+        reach.into_iter().chain(idle).chain(memory).chain(self.lookalikes.iter().cloned()).collect()
     }
 
     fn said(&self, name: &str, value: impl std::fmt::Display) -> String {
@@ -86,8 +90,7 @@ mod tests {
         let text = "[auth]\nkey = [\n{ algorithm = \"HS256\", file = \"there\" },\n{ algorithm = \"HS256\", file = \"x\" }]\n";
         folder.file("there", "");
         let file = folder.file("moorline.toml", format!("{text}[keys]\nfile = \"k\""));
-        let error =
-            Sources { mode: Mode::Serving, file: Some(file), listen: None }.load().map(|_| ()).unwrap_err();
+        let error = Sources::new(Mode::Serving, Some(file)).load().map(|_| ()).unwrap_err();
         let said: Vec<String> = error.to_string().lines().map(str::to_owned).collect();
         let missing = |name: &str| format!("{} does not exist: ", folder.0.join(name).display());
         assert_eq!(said.len(), 2, "{error}");
@@ -122,6 +125,7 @@ mod tests {
                 "nothing: MOORLINE__HEARTBEAT__INTERVAL_MS is one",
             ),
             ("", &[("MOORLINE_HTTP__LISTEN", "x")], "MOORLINE__HTTP__LISTEN is one"),
+            ("[store]\ndirectory = \"\"", &[], "moorline.toml:2) is empty: messages and sessions end"),
         ] {
             let warned = warnings(text, variables);
             assert!(warned.len() == 1 && warned[0].contains(said), "{text}: {warned:?}");

@@ -29,7 +29,8 @@ pub(super) fn add(layers: &mut Layers, path: &Path) {
     }
 }
 
-fn absolute_folder(path: &Path) -> Result<std::path::PathBuf, String> {
+/// Where the file is: relative paths begin there.
+pub(super) fn absolute_folder(path: &Path) -> Result<std::path::PathBuf, String> {
     let absolute = std::path::absolute(path).map_err(|error| format!("has no folder: {error}"))?;
     Ok(absolute.parent().unwrap_or(&absolute).to_owned())
 }

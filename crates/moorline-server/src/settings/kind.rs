@@ -100,12 +100,16 @@ impl Kind for LogFormat {
     }
 }
 
-/// A file's path; none where it is empty.
+/// A file's or a directory's path; none where it is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub(super) struct File(PathBuf);
 
 impl File {
+    pub(super) fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
     pub(super) fn given(&self) -> Option<PathBuf> {
         (!self.0.as_os_str().is_empty()).then(|| self.0.clone())
     }

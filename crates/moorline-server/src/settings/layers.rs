@@ -30,12 +30,18 @@ pub(super) struct Found {
 /// What was found, and what is wrong with it so far.
 #[derive(Debug, Default)]
 pub(super) struct Layers {
+    /// Where defaults that are relative paths begin.
+    folder: PathBuf,
     found: BTreeMap<&'static str, Vec<Found>>,
     pub(super) places: BTreeMap<&'static str, Place>,
     pub(super) mistakes: Vec<String>,
 }
 
 impl Layers {
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder, ..Self::default() }
+    }
+
     /// Adds a value that wins over those before it.
     pub(super) fn add(&mut self, name: &'static str, found: Found) {
         self.found.entry(name).or_default().push(found);
@@ -48,6 +54,7 @@ impl Layers {
     /// The last value of a setting. Every one is checked: a mistake that a later layer hides would show when that goes.
     pub(super) fn read<T: Kind>(&mut self, name: &'static str, default: T, bound: &impl Bound<T>) -> T {
         let mut value = default;
+        value.rebase(&self.folder);
         for found in self.found.remove(name).unwrap_or_default() {
             match found.value(bound) {
                 Ok(next) => {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
+use super::kind::{File, Kind as _};
 use super::layers::{Found, Given, Layers};
 use super::place::Place;
 use super::raw::{HTTP_CONNECTIONS, NAMES, Raw, UNESTABLISHED};
@@ -22,6 +23,8 @@ pub(crate) struct Sources {
     pub(crate) file: Option<PathBuf>,
     /// What `--listen` says.
     pub(crate) listen: Option<SocketAddr>,
+    /// What `--data` says.
+    pub(crate) data: Option<String>,
 }
 
 /// Settings, and where they came from.
@@ -39,11 +42,15 @@ pub(crate) struct Loaded {
 /// # Errors
 /// Names every mistake, each in its own line.
 pub(crate) fn load_file(file: Option<&Path>) -> Result<Settings, SettingsError> {
-    let sources = Sources { mode: Mode::Serving, file: file.map(Path::to_owned), listen: None };
-    sources.look().map(|loaded| loaded.settings)
+    Sources::new(Mode::Serving, file.map(Path::to_owned)).look().map(|loaded| loaded.settings)
 }
 
 impl Sources {
+    /// A file, or none, and the environment.
+    pub(crate) fn new(mode: Mode, file: Option<PathBuf>) -> Self {
+        Self { mode, file, listen: None, data: None }
+    }
+
     /// Reads everything, and checks what the mode wants.
     ///
     /// # Errors
@@ -72,9 +79,10 @@ impl Sources {
         variables: impl Iterator<Item = (OsString, OsString)>,
         folder: &Path,
     ) -> Result<Loaded, SettingsError> {
-        let mut layers = Layers::default();
+        let beside = self.file.as_deref().and_then(|file| file::absolute_folder(file).ok());
+        let mut layers = Layers::new(beside.unwrap_or_else(|| folder.to_owned()));
         if self.mode == Mode::Development {
-            for_one_machine(&mut layers, folder);
+            for_development(&mut layers, folder);
         }
         if let Some(path) = &self.file {
             file::add(&mut layers, path);
@@ -82,10 +90,13 @@ impl Sources {
         let variables: Vec<_> = variables.collect();
         let lookalikes = environment::lookalikes(&variables);
         environment::add(&mut layers, variables.into_iter(), folder);
-        if let Some(listen) = self.listen {
-            let given = Given::Text(listen.to_string());
-            let place = Place::Option("--listen");
-            layers.add("http.listen", Found { given, place, folder: folder.to_owned() });
+        let listen = self.listen.map(|listen| listen.to_string());
+        let options = [("http.listen", "--listen", listen), ("store.directory", "--data", self.data.clone())];
+        for (name, option, text) in options {
+            if let Some(text) = text {
+                let (given, place) = (Given::Text(text), Place::Option(option));
+                layers.add(name, Found { given, place, folder: folder.to_owned() });
+            }
         }
         let raw = Raw::read(&mut layers);
         if layers.mistakes.is_empty() {
@@ -101,23 +112,29 @@ impl Sources {
     }
 }
 
-/// In development one machine plays all clients.
-fn for_one_machine(layers: &mut Layers, folder: &Path) {
-    let mut add = |name, value: u64| {
-        let given = Given::Value(Value::Integer(i64::try_from(value).unwrap_or(i64::MAX)));
-        let found = Found { given, place: Place::Development, folder: folder.to_owned() };
+/// In development one machine plays all clients, and nothing is left behind.
+fn for_development(layers: &mut Layers, folder: &Path) {
+    let mut add = |name, value: Value| {
+        let found =
+            Found { given: Given::Value(value), place: Place::Development, folder: folder.to_owned() };
         layers.add(name, found);
     };
     for name in NAMES.iter().filter(|name| name.ends_with("_per_s")) {
-        add(name, 0);
+        add(name, 0_u64.write());
     }
-    add("limits.address_unestablished_max", UNESTABLISHED);
-    add("limits.address_http_connections_max", HTTP_CONNECTIONS);
+    add("limits.address_unestablished_max", UNESTABLISHED.write());
+    add("limits.address_http_connections_max", HTTP_CONNECTIONS.write());
+    add("store.directory", File::default().write());
 }
 
 impl Loaded {
     pub(super) fn place(&self, name: &str) -> &Place {
         self.places.get(name).unwrap_or(&Place::Default)
+    }
+
+    /// A setting's name and where its value comes from: what a message about it begins with.
+    pub(crate) fn named(&self, name: &str) -> String {
+        format!("{name} ({})", self.place(name))
     }
 
     fn check_development(&self) -> Result<(), SettingsError> {

@@ -65,6 +65,7 @@ pub(crate) struct Settings {
     pub(crate) key_requests: Option<Rate>,
     pub(crate) tls: Option<TlsSettings>,
     pub(crate) log: LogSettings,
+    pub(crate) store: StoreSettings,
     pub(crate) node: Config,
 }
 
@@ -157,6 +158,15 @@ pub(crate) struct TlsSettings {
     pub(crate) certificate: PathBuf,
     /// PEM, its private key.
     pub(crate) key: PathBuf,
+}
+
+/// Where messages and sessions are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoreSettings {
+    /// None is in memory.
+    pub(crate) directory: Option<PathBuf>,
+    /// The least time between the beginnings of two commits.
+    pub(crate) commit_every: Duration,
 }
 
 /// How to log.

@@ -98,6 +98,15 @@ settings! {
         /// age_ms = 60000
         rule: Vec<RuleTable> = Vec::new(), List(0, 64, "tables of prefix, records?, bytes?, age_ms?", bound::rule);
     }
+    /// The store on disk: what messages and sessions outlive the process by.
+    store: Store {
+        /// The directory that messages and sessions are kept in; it is made where it is missing, for its owner alone. Where
+        /// this is empty they are kept in memory and end with the process, as `moorline dev` does unless told otherwise.
+        directory: File = File::new("moorline-data"), Any("a directory's path, or empty");
+        /// The least time between the beginnings of two commits to disk, in milliseconds: what comes meanwhile is kept by one.
+        /// Longer spares the disk, and publishes wait for it.
+        commit_every_ms: u64 = 2, Between(0, 1_000);
+    }
     /// Publishes with an id, of which each counts once however often it is sent.
     publish: Publish {
         /// How long an id is remembered, in milliseconds.

@@ -13,7 +13,8 @@ use super::kind::{JwksTable, KeyTable};
 use super::place::Place;
 use super::raw::{self, Raw};
 use super::{
-    AuthSettings, JwksPlace, JwksSource, KeySource, LogSettings, Settings, SettingsError, TlsSettings,
+    AuthSettings, JwksPlace, JwksSource, KeySource, LogSettings, Settings, SettingsError, StoreSettings,
+    TlsSettings,
 };
 
 /// What is wrong with settings of which each alone is right. `place` says where one came from.
@@ -69,6 +70,10 @@ pub(super) fn resolve(raw: Raw) -> Result<Settings, SettingsError> {
         key_requests: rate(raw.limits.key_requests_per_s, raw.limits.key_requests_burst),
         tls: tls.map(|(certificate, key)| TlsSettings { certificate, key }),
         log: LogSettings { format: raw.log.format, level: raw.log.level.clone() },
+        store: StoreSettings {
+            directory: raw.store.directory.given(),
+            commit_every: ms(raw.store.commit_every_ms),
+        },
         node: node(&raw),
         origins: raw.http.origins,
     })

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
-use moorline_broker::{BrokerError, Fence, Keep, NodeId, Publication, PublishKey, Published};
+use moorline_broker::{BrokerError, Fence, Keep, NodeId, Publication, PublishKey, Published, StoreError};
 use moorline_proto::error::{ErrorCode, Rejection};
 use moorline_proto::frame::{Answer, Presence, Publish, PublishAnswer, PublishOutcome, Target};
 use moorline_proto::id::{Owner, RoomName};
-use moorline_proto::shard::{Event, Input, Output, Peer};
+use moorline_proto::shard::{Event, Input, Output, Peer, SaveError};
 use moorline_proto::time::Now;
 
 use super::Driver;
@@ -30,8 +30,9 @@ impl Driver {
     fn perform_now(&mut self, now: Now, output: Output) {
         match output {
             Output::Remove(id, fence) => {
-                let removed = self.backend.sessions().remove(id.clone(), Fence(fence)).now_or_never().expect(READY);
-                if removed.is_ok() {
+                // It is done in the call; nobody waits until it is safe.
+                let removed = self.backend.sessions().remove(id.clone(), Fence(fence)).now_or_never();
+                if removed.is_none_or(|removed| removed.is_ok()) {
                     self.backend.claims.borrow_mut().remove(&id);
                 }
             }
@@ -105,8 +106,15 @@ impl Driver {
                 Input::Surveyed(surveyor, surveys.map_err(|error| error.rejection()))
             }
             Output::Save { record, fence, waiting } => {
+                let session = record.id.clone();
                 let saved = store.save(record, Fence(fence));
-                let answer = move |saved: Result<_, _>| Some(Input::Saved(waiting?, saved.map_err(|_| unavailable())));
+                let answer = move |saved: Result<_, _>| {
+                    let result = saved.map_err(|error| match error {
+                        StoreError::Fenced => SaveError::Fenced,
+                        StoreError::Unavailable => SaveError::Rejected(unavailable()),
+                    });
+                    Some(Input::Saved { session, fence, waiting, result })
+                };
                 return at_once(saved.map(answer).boxed());
             }
             Output::Subscribe(key, room) => {

@@ -29,7 +29,7 @@ impl Ground for Memory {
         let log = MemoryLog::new(self.epoch, self.rules.clone());
         self.epoch = Epoch(self.epoch.0 + 1);
         let clock = self.clock.clone();
-        let broker = Arc::new(LocalBroker::new(log, move || clock.now().timestamp, Durability::Memory));
+        let broker = Arc::new(LocalBroker::new(log, move || clock.now(), Durability::Memory));
         self.broker = Some(Arc::clone(&broker));
         let broker: Arc<dyn Broker> = broker;
         Ok(Open { broker, sessions: Arc::new(MemorySessions::new()), restored: Vec::new() })

@@ -1,5 +1,6 @@
 //! What a node lives on: where its records and sessions are, and what of them a crash leaves.
 
+mod disk;
 mod memory;
 mod model;
 
@@ -10,6 +11,7 @@ use moorline_broker::{Broker, SessionStore};
 use moorline_proto::session_record::SessionRecord;
 use moorline_proto::time::{Instant, Now, Timestamp};
 
+pub use self::disk::Disk;
 pub use self::memory::Memory;
 pub use self::model::Model;
 

@@ -28,7 +28,7 @@ impl Faults {
     pub(super) fn new(seed: u64, scenario: Scenario) -> Self {
         Self {
             random: Random(seed ^ 0xfa_017),
-            is_on: scenario == Scenario::Store,
+            is_on: scenario != Scenario::Network,
             is_begun: false,
             full_until: 0,
             wall_ms: 0,

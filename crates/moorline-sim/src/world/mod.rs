@@ -22,7 +22,7 @@ use moorline_proto::time::{Instant, Now, Timestamp};
 use self::faults::Faults;
 use crate::backend::Backend;
 use crate::driver::Driver;
-use crate::ground::{Clock, Ground, Memory, Model};
+use crate::ground::{Clock, Disk, Ground, Memory, Model};
 use crate::names;
 use crate::peer::Peer;
 use crate::planted::Planted;
@@ -39,8 +39,10 @@ const LIFETIME: Duration = Duration::from_secs(60);
 pub enum Scenario {
     /// The network alone: the node lives in memory, and does not end.
     Network,
-    /// The store and the clocks too: the node crashes, and comes back with what it had kept.
+    /// The store and the clocks too: the node crashes, and comes back with what it had kept on a disk.
     Store,
+    /// The same over a model of a store, which bugs can be planted in.
+    Model,
 }
 
 impl Scenario {
@@ -50,6 +52,7 @@ impl Scenario {
         match self {
             Self::Network => "network",
             Self::Store => "store",
+            Self::Model => "model",
         }
     }
 }
@@ -106,7 +109,8 @@ impl World {
         let rules = faults.rules(setting::rules(&mut random));
         let ground: Box<dyn Ground> = match wildness.scenario {
             Scenario::Network => Box::new(Memory::new(EPOCH, rules, clock.clone())),
-            Scenario::Store => Box::new(Model::new(EPOCH, rules, clock.clone(), wildness.planted)),
+            Scenario::Store => Box::new(Disk::new(EPOCH, rules, clock.clone(), seed)),
+            Scenario::Model => Box::new(Model::new(EPOCH, rules, clock.clone(), wildness.planted)),
         };
         let backend = Rc::new(Backend::new(ground, clock.clone(), wildness.planted)?);
         let config = Arc::new(setting::config(&mut random));
@@ -128,7 +132,7 @@ impl World {
             faults,
         };
         for shard in &mut world.shards {
-            shard.saves_at_once = wildness.scenario == Scenario::Store;
+            shard.saves_at_once = wildness.scenario != Scenario::Network;
             shard.settle(moment(0));
         }
         for _ in 0..wildness.peers {

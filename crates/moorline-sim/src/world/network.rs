@@ -92,6 +92,7 @@ impl World {
             Ok(ClientFrame::Join { room, since }) if *since != Since::Now => {
                 self.peers[client].reads_again(room);
             }
+            Ok(ClientFrame::Reconnect { room: Some(room), .. }) => self.peers[client].reads_again(room),
             Ok(ClientFrame::Leave { room }) => {
                 self.peers[client].reads_again(room);
                 self.peers[client].app.unsure.insert(room.clone(), peer.connection);

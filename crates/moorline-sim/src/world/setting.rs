@@ -37,6 +37,7 @@ pub(super) fn config(random: &mut Random) -> ShardConfig {
         metadata_max_bytes: 4_096,
         pending_max_bytes: [700, 2_000, 20_000][random.below(3)],
         stall_timeout: Duration::from_secs(12),
+        save_timeout: Duration::from_secs(10),
         in_flight_max: 1_024,
         shard_rooms_max: 1_000_000,
         expiry: ExpiryConfig::default(),

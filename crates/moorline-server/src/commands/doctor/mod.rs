@@ -3,6 +3,7 @@
 mod clock;
 mod files;
 mod network;
+mod store;
 mod system;
 
 use std::path::{Path, PathBuf};
@@ -93,7 +94,7 @@ pub(crate) fn run(arguments: &Doctor) -> anyhow::Result<()> {
 
 /// Whether `serve` would take the settings and what is in the files that they name.
 fn serves(file: &Path) -> Check {
-    let sources = Sources { mode: Mode::Serving, file: Some(file.to_owned()), listen: None };
+    let sources = Sources::new(Mode::Serving, Some(file.to_owned()));
     let loaded = sources.load().and_then(|loaded| Files::load(&loaded.settings, Mode::Serving));
     match loaded {
         Ok(_) => Check::ok("serving", "the settings and the keys that they name can be served with"),
@@ -106,6 +107,7 @@ fn serves(file: &Path) -> Check {
 fn of_settings(settings: &Settings) -> Vec<Check> {
     let mut checks = vec![network::listen(settings.listen), files::certificate(settings)];
     checks.extend(files::secrets(settings));
+    checks.extend(store::checks(settings));
     let fetched = settings.auth.jwks.iter().filter_map(|jwks| match &jwks.from {
         JwksPlace::Url(url) => Some(url.as_str()),
         JwksPlace::File(_) => None,

@@ -102,11 +102,11 @@ impl Waiting {
         match change {
             Change::Publish(publication, answer) => {
                 let room = publication.room.clone();
-                let published = self.inner.publish(publication).now_or_never();
+                let published = self.inner.publish(safe(publication)).now_or_never();
                 match answer {
                     Asker::Waits(answer) => {
                         // Whoever asked may not wait any more.
-                        let _gone = answer.send(published.unwrap_or(Err(BrokerError::Unavailable)));
+                        let _gone = answer.send(published.map_or(Err(BrokerError::Unavailable), |published| published.map(kept)));
                     }
                     Asker::Answered => self.inner.unsubscribe(room),
                     Asker::Refused => {}
@@ -141,6 +141,24 @@ impl Waiting {
         let position = self.position(state, publication)?;
         let durability = if is_lie { Durability::Disk } else { Durability::Memory };
         Some(Published::Stored { position, durability, duplicate: false })
+    }
+}
+
+/// The log beneath knows no disk.
+fn safe(mut publication: Publication) -> Publication {
+    if let Keep::Record { durability, .. } = &mut publication.keep {
+        *durability = None;
+    }
+    publication
+}
+
+/// What was appended by a commit is on the disk.
+const fn kept(published: Published) -> Published {
+    match published {
+        Published::Stored { position, duplicate, .. } => {
+            Published::Stored { position, durability: Durability::Disk, duplicate }
+        }
+        Published::Ephemeral => Published::Ephemeral,
     }
 }
 

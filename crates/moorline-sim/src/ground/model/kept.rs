@@ -9,7 +9,7 @@ use moorline_proto::id::{PublishId, RoomName};
 use moorline_proto::position::{Epoch, Offset, Position};
 use moorline_proto::record::Record;
 use moorline_proto::resume::{Formers, RoomState};
-use moorline_proto::time::Timestamp;
+use moorline_proto::time::Now;
 
 /// What is on the disk.
 pub(super) struct Disk {
@@ -126,7 +126,7 @@ impl Log for Kept {
         self.lock().state(room)
     }
 
-    fn append(&mut self, room: &RoomName, draft: Draft, now: Timestamp) -> Result<Appended, AppendError> {
+    fn append(&mut self, room: &RoomName, draft: Draft, now: Now) -> Result<Appended, AppendError> {
         let content = &mut *self.lock();
         content.rooms.insert(room.clone());
         let key = draft.key.and_then(|PublishKey { sender, id }| {
@@ -148,7 +148,7 @@ impl Log for Kept {
         self.lock().log.clear(room);
     }
 
-    fn expire(&mut self, now: Timestamp) {
+    fn expire(&mut self, now: Now) {
         self.lock().log.expire(now);
     }
 

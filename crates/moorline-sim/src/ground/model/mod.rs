@@ -54,7 +54,7 @@ impl Model {
 impl Ground for Model {
     fn open(&mut self) -> Result<Open, String> {
         let clock = self.clock.clone();
-        let inner = LocalBroker::new(self.disk.log(), move || clock.now().timestamp, Durability::Disk);
+        let inner = LocalBroker::new(self.disk.log(), move || clock.now(), Durability::Memory);
         let broker = Arc::new(Waiting::new(inner, self.planted));
         self.broker = Some(Arc::clone(&broker));
         self.sessions = Arc::new(self.sessions.reopened());

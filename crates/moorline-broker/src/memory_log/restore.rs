@@ -1,0 +1,106 @@
+//! A memory log from what a journal kept of an earlier one.
+
+use moorline_proto::id::RoomName;
+use moorline_proto::position::{Epoch, Offset};
+use moorline_proto::record::Record;
+use moorline_proto::time::{Now, Timestamp};
+
+use super::MemoryLog;
+use super::age::LogTime;
+use super::ids::{Claim, Fingerprint};
+use super::room::{Room, RoomHead};
+use super::rules::RetentionRules;
+
+/// Which history a log is in, and what it remembers of those before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// The present one.
+    pub epoch: Epoch,
+    /// Those before, oldest first; at most [`Formers::MAX`](moorline_proto::resume::Formers::MAX).
+    pub formers: Vec<Epoch>,
+    /// The highest head of all rooms that were forgotten; rooms begin after it, so that no number is given twice.
+    pub forgotten_high: Offset,
+}
+
+/// Restoring: first the heads of rooms, then the records in the order in which they were appended.
+impl MemoryLog {
+    /// An empty log that continues a history. It remembers which rooms it forgets, for [`MemoryLog::take_forgotten`].
+    #[must_use]
+    pub fn restored(history: History, rules: RetentionRules) -> Self {
+        Self { forgotten: Some(Vec::new()), ..Self::with_history(history, rules) }
+    }
+
+    /// The history that it is in.
+    #[must_use]
+    pub const fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// A room as it was kept.
+    pub fn restore_room(&mut self, name: &RoomName, head: RoomHead) {
+        let room = Room::restored(self.rules.class(name), head);
+        self.rooms.insert(name.clone(), room);
+        self.became_empty(name);
+    }
+
+    /// A record as it was kept, of that history. What its room has cut is left out.
+    pub fn restore_record(&mut self, name: &RoomName, epoch: Epoch, record: Record, now: Now) {
+        let room = self.rooms.get(name);
+        if room.is_some_and(|room| record.offset <= room.cut()) {
+            return;
+        }
+        let at = LogTime::restored(record.timestamp, now);
+        let (offset, before) = (record.offset, room.map_or(Offset::START, Room::head));
+        self.keep(name, record, at, LogTime::of(now));
+        if offset > before
+            && let Some(room) = self.rooms.get_mut(name)
+        {
+            room.enter_epoch(before, epoch);
+        }
+    }
+
+    /// A publish id as it was kept.
+    pub fn restore_id(&mut self, claim: &Claim, offset: Offset, at: Timestamp, now: Now) {
+        let at = LogTime::restored(at, now);
+        if !at.is_over(LogTime::of(now), self.rules.id_age) {
+            self.ids.remember(claim, offset, at);
+        }
+    }
+
+    /// What is to be kept of a room apart from its records; none for one that has no entry.
+    #[must_use]
+    pub fn room_head(&self, name: &RoomName) -> Option<RoomHead> {
+        self.rooms.get(name).map(Room::to_head)
+    }
+
+    /// Every room with an entry, sorted.
+    #[must_use]
+    pub fn room_names(&self) -> Vec<RoomName> {
+        let mut names: Vec<RoomName> = self.rooms.keys().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Whether a record is still kept.
+    #[must_use]
+    pub fn keeps(&self, name: &RoomName, offset: Offset) -> bool {
+        self.rooms.get(name).is_some_and(|room| room.keeps(offset))
+    }
+
+    /// Whether a publish id is still remembered.
+    #[must_use]
+    pub fn knows_id(&self, key: &Fingerprint) -> bool {
+        self.ids.knows(key)
+    }
+
+    /// How many publish ids are remembered.
+    #[must_use]
+    pub fn publish_ids(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Rooms that were forgotten since this was asked last, with what they were then.
+    pub fn take_forgotten(&mut self) -> Vec<(RoomName, RoomHead)> {
+        self.forgotten.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+}

@@ -1,0 +1,196 @@
+//! Making room: chunks without what is no longer kept.
+//!
+//! The log cuts records without a word here. When the chunks have grown well beyond what the log keeps, the oldest ones are read again, and
+//! what is left of them is written in their place, in the same order, together with the heads of the rooms that lost entries.
+
+use std::collections::BTreeMap;
+
+use moorline_broker::{Log as _, MemoryLog};
+use moorline_proto::id::RoomName;
+use moorline_proto::position::Offset;
+use redb::{ReadableDatabase as _, ReadableTable as _, WriteTransaction};
+
+use super::Journal;
+use crate::entry::{self, ChunkError, Entry};
+use crate::error::WriteError;
+use crate::layout::{CHUNKS, ROOMS, RoomRow};
+use crate::log::{self, Memory};
+use crate::pending::CHUNK_BYTES;
+
+/// How much is read for one commit: a millisecond or two.
+const STEP_BYTES: usize = 1024 * 1024;
+/// What chunks may have beyond half as much again as the log keeps.
+const SLACK_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Where cleaning goes on.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    next: u64,
+    /// After a pass over everything: nothing is to be had before the chunks have grown beyond this.
+    rest_until_bytes: u64,
+}
+
+impl Progress {
+    pub(super) fn done(&mut self, cleaning: &Cleaning, chunk_bytes: u64) {
+        match cleaning.next {
+            Some(next) => self.next = next,
+            None => *self = Self { next: 0, rest_until_bytes: chunk_bytes + chunk_bytes / 4 },
+        }
+    }
+}
+
+/// One step of it, to be written with the next commit.
+pub(crate) struct Cleaning {
+    /// Chunks that were read.
+    read: Vec<u64>,
+    read_bytes: u64,
+    /// What takes their place.
+    written: Vec<(u64, Vec<u8>)>,
+    /// Of rooms that lost entries.
+    rows: Vec<(RoomName, RoomRow)>,
+    /// Where the next step goes on; none at the end.
+    next: Option<u64>,
+    /// Rows of forgotten rooms that say nothing any more.
+    obsolete: Vec<RoomName>,
+    tombstones: usize,
+}
+
+impl Cleaning {
+    pub(super) fn freed_bytes(&self) -> u64 {
+        let written: u64 = self.written.iter().map(|(_, chunk)| chunk.len() as u64).sum();
+        self.read_bytes.saturating_sub(written)
+    }
+
+    pub(super) const fn tombstones(&self) -> usize {
+        self.tombstones
+    }
+
+    pub(super) fn write(&self, transaction: &WriteTransaction) -> Result<(), WriteError> {
+        let mut chunks = transaction.open_table(CHUNKS)?;
+        for key in &self.read {
+            chunks.remove(key)?;
+        }
+        for (key, chunk) in &self.written {
+            chunks.insert(key, chunk.as_slice())?;
+        }
+        let mut rooms = transaction.open_table(ROOMS)?;
+        for room in &self.obsolete {
+            rooms.remove(room.as_str())?;
+        }
+        for (room, row) in &self.rows {
+            rooms.insert(room.as_str(), super::encode(row)?.as_slice())?;
+        }
+        Ok(())
+    }
+}
+
+/// Entries of one epoch behind each other.
+#[derive(Default)]
+struct Packing {
+    keys: std::vec::IntoIter<u64>,
+    written: Vec<(u64, Vec<u8>)>,
+    epoch: u64,
+}
+
+impl Packing {
+    /// There are never more chunks than were read: a new one is begun where one read begins, or where one is full.
+    fn put(&mut self, epoch: u64, entry: &Entry<'_>) {
+        let is_open =
+            self.written.last().is_some_and(|(_, chunk)| self.epoch == epoch && chunk.len() < CHUNK_BYTES);
+        if !is_open && let Some(key) = self.keys.next() {
+            self.written.push((key, entry::new_chunk(epoch)));
+            self.epoch = epoch;
+        }
+        self.written.last_mut().into_iter().for_each(|(_, chunk)| entry.put(chunk));
+    }
+}
+
+impl Journal {
+    /// The next step, where there is enough to be had.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(crate) fn clean(&self, memory: &Memory) -> Result<Option<Cleaning>, WriteError> {
+        let kept = log::lock(memory).stats().bytes as u64;
+        let is_due = self.chunk_bytes > kept + kept / 2 + SLACK_BYTES
+            && self.chunk_bytes > self.cleaning.rest_until_bytes;
+        let Some(database) = self.database.as_ref().filter(|_| is_due) else { return Ok(None) };
+        let transaction = database.begin_read()?;
+        let table = transaction.open_table(CHUNKS)?;
+        let mut chunks = Vec::new();
+        let (mut bytes, mut next) = (0, None);
+        for chunk in table.range(self.cleaning.next..)? {
+            let (key, value) = chunk?;
+            if bytes >= STEP_BYTES {
+                next = Some(key.value());
+                break;
+            }
+            bytes += value.value().len();
+            chunks.push((key.value(), value.value().to_vec()));
+        }
+        let oldest = table.first()?.map_or(self.next_chunk, |(key, _)| key.value());
+        repack(&chunks, &log::lock(memory))
+            .map(|(written, rows)| {
+                let past = self.tombstones.iter().take_while(|(before, _)| *before <= oldest);
+                let past: Vec<&(u64, RoomName)> = past.collect();
+                let is_last =
+                    |(before, room): &&&(u64, RoomName)| self.last_tombstones.get(room) == Some(before);
+                let dead = past.iter().filter(is_last).map(|(_, room)| room.clone());
+                let obsolete = dead.filter(|room| log::lock(memory).room_head(room).is_none());
+                Some(Cleaning {
+                    read: chunks.iter().map(|(key, _)| *key).collect(),
+                    read_bytes: bytes as u64,
+                    written,
+                    rows,
+                    next,
+                    obsolete: obsolete.collect(),
+                    tombstones: past.len(),
+                })
+            })
+            .map_err(|error| WriteError::Io(std::io::Error::other(error)))
+    }
+}
+
+type Repacked = (Vec<(u64, Vec<u8>)>, Vec<(RoomName, RoomRow)>);
+
+/// What is left of chunks, and the heads of rooms that lost entries.
+fn repack(chunks: &[(u64, Vec<u8>)], memory: &MemoryLog) -> Result<Repacked, ChunkError> {
+    let keys: Vec<u64> = chunks.iter().map(|(key, _)| *key).collect();
+    let mut packing = Packing { keys: keys.into_iter(), ..Packing::default() };
+    let mut losers = BTreeMap::new();
+    for (_, chunk) in chunks {
+        let (epoch, entries) = entry::read_chunk(chunk)?;
+        for entry in entries {
+            if let Some(rest) = rest_of(entry, memory, &mut losers)? {
+                packing.put(epoch, &rest);
+            }
+        }
+    }
+    let rows = losers.into_keys().filter_map(|room| {
+        let head = memory.room_head(&room)?;
+        // A room of which nothing is gone begins with its entries; its row may say which ones a former room of its name had.
+        (head.cut > Offset::START).then(|| (room, RoomRow::of(&head)))
+    });
+    Ok((packing.written, rows.collect()))
+}
+
+/// What is left of an entry.
+fn rest_of<'a>(
+    entry: Entry<'a>,
+    memory: &MemoryLog,
+    losers: &mut BTreeMap<RoomName, ()>,
+) -> Result<Option<Entry<'a>>, ChunkError> {
+    Ok(match entry {
+        Entry::Record { room, offset, timestamp, except, message, id } => {
+            let name = RoomName::stored(room).map_err(|error| ChunkError::Name(error.to_string()))?;
+            let id = id.filter(|id| memory.knows_id(&id.claim().key));
+            if memory.keeps(&name, Offset(offset)) {
+                return Ok(Some(Entry::Record { room, offset, timestamp, except, message, id }));
+            }
+            losers.insert(name, ());
+            id.map(|id| Entry::Id { offset, timestamp, id })
+        }
+        Entry::Id { id, .. } if !memory.knows_id(&id.claim().key) => None,
+        id @ Entry::Id { .. } => Some(id),
+    })
+}

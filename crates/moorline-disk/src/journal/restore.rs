@@ -1,0 +1,256 @@
+//! What a file holds, as the log and the sessions that it was written from.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use moorline_broker::{MemoryLog, RetentionRules};
+use moorline_proto::id::RoomName;
+use moorline_proto::position::{Epoch, Offset};
+use moorline_proto::resume::Formers;
+use moorline_proto::session_record::SessionRecord;
+use moorline_proto::time::{Now, Timestamp};
+use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableError};
+
+use super::{Journal, cleaning, open_engine, put_state};
+use crate::entry::{self, Entry};
+use crate::error::{OpenError, WriteError};
+use crate::layout::{CHUNKS, FORMAT, FORMAT_KEY, META, ROOMS, RoomRow, SESSIONS, STATE_KEY, State};
+use crate::place::Place;
+use crate::session_row::SessionRow;
+
+/// What was in a file.
+pub(crate) struct Restored {
+    pub(crate) log: MemoryLog,
+    pub(crate) sessions: Vec<Arc<SessionRecord>>,
+    /// As it was found; none in a new file.
+    pub(crate) found: Option<State>,
+    pub(crate) next_chunk: u64,
+    pub(crate) chunk_bytes: u64,
+    pub(crate) forgotten: Vec<RoomName>,
+}
+
+/// Reads a file. `fresh_epoch` is for a new one, and for the time after an unclean end.
+pub(crate) fn read(
+    database: &Database,
+    path: &Path,
+    rules: &RetentionRules,
+    (now, fresh_epoch): (Now, Epoch),
+) -> Result<Restored, OpenError> {
+    let transaction = database.begin_read().map_err(|error| OpenError::damaged(path, error.to_string()))?;
+    let mut reader = Reader { transaction: &transaction, path, now };
+    let found = reader.state()?;
+    let state = next_state(found.as_ref(), fresh_epoch);
+    let mut log = MemoryLog::restored(state.history(), rules.clone());
+    let mut restored = Restored {
+        sessions: reader.sessions()?,
+        forgotten: Vec::new(),
+        next_chunk: 0,
+        chunk_bytes: 0,
+        found,
+        log: MemoryLog::new(Epoch::UNKNOWN, RetentionRules::default()),
+    };
+    let dead = reader.rooms(&mut log)?;
+    reader.chunks(&mut log, &dead, &mut restored)?;
+    restored.forgotten = dead.into_keys().collect();
+    restored.log = log;
+    Ok(restored)
+}
+
+/// The history that goes on: a new one where the last one may have given out numbers that are not in the file.
+fn next_state(found: Option<&State>, fresh_epoch: Epoch) -> State {
+    let mut state = found.cloned().unwrap_or(State {
+        epoch: fresh_epoch.0,
+        formers: Vec::new(),
+        forgotten_high: 0,
+        is_open: false,
+    });
+    if state.is_open {
+        state.formers.push(std::mem::replace(&mut state.epoch, fresh_epoch.0));
+        let surplus = state.formers.len().saturating_sub(Formers::MAX);
+        state.formers.drain(..surplus);
+    }
+    State { is_open: true, ..state }
+}
+
+/// Opens a place and reads it, and says in it that it is open.
+pub(crate) fn restore(
+    place: Box<dyn Place>,
+    rules: &RetentionRules,
+    at: (Now, Epoch),
+) -> Result<(Journal, Restored), OpenError> {
+    let sync_failed = Arc::new(AtomicBool::new(false));
+    let database = open_engine(&*place, &sync_failed)?;
+    let restored = read(&database, place.path(), rules, at)?;
+    let state = State::of(restored.log.history(), true);
+    let mark = || -> Result<(), WriteError> {
+        let transaction = database.begin_write()?;
+        put_state(&transaction, &state)?;
+        transaction.open_table(CHUNKS)?;
+        transaction.open_table(ROOMS)?;
+        transaction.open_table(SESSIONS)?;
+        Ok(transaction.commit()?)
+    };
+    mark().map_err(|error| match error {
+        WriteError::Io(source) => OpenError::io(place.path(), source),
+        error => OpenError::damaged(place.path(), error.to_string()),
+    })?;
+    let mut journal = Journal {
+        place,
+        database: Some(database),
+        sync_failed,
+        state,
+        next_chunk: restored.next_chunk,
+        chunk_bytes: restored.chunk_bytes,
+        tombstones: VecDeque::new(),
+        last_tombstones: BTreeMap::new(),
+        cleaning: cleaning::Progress::default(),
+    };
+    restored.forgotten.iter().for_each(|room| journal.bury(room.clone()));
+    Ok((journal, restored))
+}
+
+struct Reader<'a> {
+    transaction: &'a ReadTransaction,
+    path: &'a Path,
+    now: Now,
+}
+
+impl Reader<'_> {
+    fn damaged(&self, why: impl ToString) -> OpenError {
+        OpenError::damaged(self.path, why.to_string())
+    }
+
+    /// None in a new file. One without our tables, but with others, is somebody else's.
+    fn state(&self) -> Result<Option<State>, OpenError> {
+        let meta = match self.transaction.open_table(META) {
+            Ok(meta) => meta,
+            Err(TableError::TableDoesNotExist(_)) => {
+                let mut tables = self.transaction.list_tables().map_err(|error| self.damaged(error))?;
+                return match tables.next() {
+                    None => Ok(None),
+                    Some(_) => Err(OpenError::NotOurs {
+                        path: self.path.to_owned(),
+                        why: "it is the database of another program",
+                    }),
+                };
+            }
+            Err(error) => return Err(self.damaged(error)),
+        };
+        let format = meta.get(FORMAT_KEY).map_err(|error| self.damaged(error))?;
+        let format = format.and_then(|value| value.value().try_into().ok()).map(u32::from_le_bytes);
+        match format {
+            Some(found) if found > FORMAT => {
+                return Err(OpenError::Newer { path: self.path.to_owned(), found, known: FORMAT });
+            }
+            Some(_) => {}
+            None => return Err(self.damaged("it does not say which format it has")),
+        }
+        let state = meta.get(STATE_KEY).map_err(|error| self.damaged(error))?;
+        let state = state.ok_or_else(|| self.damaged("it does not say which epoch it has"))?;
+        postcard::from_bytes(state.value()).map(Some).map_err(|error| self.damaged(error))
+    }
+
+    fn sessions(&self) -> Result<Vec<Arc<SessionRecord>>, OpenError> {
+        let mut sessions = Vec::new();
+        self.each(SESSIONS, |id, row| {
+            let record = SessionRow::read(id, row).map_err(|error| self.damaged(error))?;
+            sessions.push(Arc::new(record));
+            Ok(())
+        })?;
+        // Who is away longest first; who was connected last.
+        sessions.sort_by_key(|record| record.disconnected_at.unwrap_or(Timestamp(u64::MAX)));
+        Ok(sessions)
+    }
+
+    /// Restores the heads of rooms. Returns the forgotten ones, with the offset up to which their entries are gone.
+    fn rooms(&self, log: &mut MemoryLog) -> Result<HashMap<RoomName, Offset>, OpenError> {
+        let mut dead = HashMap::new();
+        self.each(ROOMS, |name, row| {
+            let room = RoomName::stored(name).map_err(|error| self.damaged(error))?;
+            let row: RoomRow = postcard::from_bytes(row).map_err(|error| self.damaged(error))?;
+            if row.is_forgotten {
+                dead.insert(room, Offset(row.cut));
+            } else {
+                log.restore_room(&room, row.head());
+            }
+            Ok(())
+        })?;
+        Ok(dead)
+    }
+
+    fn each(
+        &self,
+        table: redb::TableDefinition<'_, &'static str, &'static [u8]>,
+        mut act: impl FnMut(&str, &[u8]) -> Result<(), OpenError>,
+    ) -> Result<(), OpenError> {
+        let table = match self.transaction.open_table(table) {
+            Ok(table) => table,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+            Err(error) => return Err(self.damaged(error)),
+        };
+        for row in table.iter().map_err(|error| self.damaged(error))? {
+            let (key, value) = row.map_err(|error| self.damaged(error))?;
+            act(key.value(), value.value())?;
+        }
+        Ok(())
+    }
+
+    /// Restores the records and the publish ids, in the order in which they were appended.
+    fn chunks(
+        &mut self,
+        log: &mut MemoryLog,
+        dead: &HashMap<RoomName, Offset>,
+        restored: &mut Restored,
+    ) -> Result<(), OpenError> {
+        let table = match self.transaction.open_table(CHUNKS) {
+            Ok(table) => table,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+            Err(error) => return Err(self.damaged(error)),
+        };
+        let mut names = HashMap::new();
+        for chunk in table.iter().map_err(|error| self.damaged(error))? {
+            let (key, chunk) = chunk.map_err(|error| self.damaged(error))?;
+            let (epoch, entries) = entry::read_chunk(chunk.value()).map_err(|error| self.damaged(error))?;
+            restored.next_chunk = key.value() + 1;
+            restored.chunk_bytes += chunk.value().len() as u64;
+            for entry in entries {
+                self.entry(log, dead, &mut names, (Epoch(epoch), entry))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &self,
+        log: &mut MemoryLog,
+        dead: &HashMap<RoomName, Offset>,
+        names: &mut HashMap<String, RoomName>,
+        (epoch, entry): (Epoch, Entry<'_>),
+    ) -> Result<(), OpenError> {
+        match entry {
+            Entry::Record { room, offset, timestamp, except, message, id } => {
+                if let Some(id) = id {
+                    log.restore_id(&id.claim(), Offset(offset), Timestamp(timestamp), self.now);
+                }
+                let name = match names.get(room) {
+                    Some(name) => name,
+                    None => {
+                        let name = RoomName::stored(room).map_err(|error| self.damaged(error))?;
+                        names.entry(room.to_owned()).or_insert(name)
+                    }
+                };
+                if dead.get(name).is_some_and(|&cut| Offset(offset) <= cut) {
+                    return Ok(());
+                }
+                let record = entry::record(offset, timestamp, except.as_ref(), message);
+                log.restore_record(name, epoch, record.map_err(|error| self.damaged(error))?, self.now);
+            }
+            Entry::Id { offset, timestamp, id } => {
+                log.restore_id(&id.claim(), Offset(offset), Timestamp(timestamp), self.now);
+            }
+        }
+        Ok(())
+    }
+}

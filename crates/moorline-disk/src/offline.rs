@@ -1,0 +1,166 @@
+//! What one does with a store that nobody has open.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moorline_broker::{Log as _, Retention, RetentionRules};
+use moorline_proto::id::RoomName;
+use moorline_proto::position::{Epoch, Offset};
+use moorline_proto::record::Record;
+use moorline_proto::time::Now;
+use redb::Database;
+
+use crate::error::OpenError;
+use crate::journal::{Restored, open_engine, read};
+use crate::layout::FORMAT;
+use crate::place::{Directory, Place as _};
+
+/// What is in a store that nobody has open.
+#[derive(Clone, Copy, Debug)]
+pub struct Stats {
+    /// The version of its format.
+    pub format: u32,
+    /// The log's epoch.
+    pub epoch: Epoch,
+    /// Whether it was closed.
+    pub was_clean: bool,
+    /// Rooms.
+    pub rooms: usize,
+    /// Records.
+    pub records: usize,
+    /// What they cost, in bytes.
+    pub record_bytes: usize,
+    /// Publish ids.
+    pub publish_ids: usize,
+    /// Sessions.
+    pub sessions: usize,
+    /// The file, in bytes.
+    pub file_bytes: u64,
+}
+
+/// Whatever is there.
+fn everything() -> RetentionRules {
+    let all = Retention { records: usize::MAX, bytes: usize::MAX, age: Duration::MAX };
+    RetentionRules {
+        room: all,
+        own: all,
+        prefixes: Vec::new(),
+        total_bytes: usize::MAX,
+        id_age: Duration::MAX,
+        id_bytes: usize::MAX,
+    }
+}
+
+fn open(directory: &Path) -> Result<(Directory, Database), OpenError> {
+    let place = Directory::at(directory);
+    if !place.exists() {
+        return Err(OpenError::Missing(directory.to_owned()));
+    }
+    let database = open_engine(&place, &Arc::default())?;
+    Ok((place, database))
+}
+
+fn load(directory: &Path) -> Result<(Directory, Restored), OpenError> {
+    let (place, database) = open(directory)?;
+    let restored = read(&database, place.path(), &everything(), (Now::default(), Epoch(1)))?;
+    Ok((place, restored))
+}
+
+/// What is in a store that nobody has open. Changes nothing but what an unclean end left to be mended.
+///
+/// # Errors
+/// Says why it could not be opened.
+pub fn stats(directory: &Path) -> Result<Stats, OpenError> {
+    let (place, Restored { log, sessions, found, .. }) = load(directory)?;
+    let kept = log.stats();
+    Ok(Stats {
+        format: FORMAT,
+        epoch: found.as_ref().map_or(Epoch::UNKNOWN, |state| Epoch(state.epoch)),
+        was_clean: found.is_some_and(|state| !state.is_open),
+        rooms: kept.rooms,
+        records: kept.records,
+        record_bytes: kept.bytes,
+        publish_ids: log.publish_ids(),
+        sessions: sessions.len(),
+        file_bytes: place.bytes(),
+    })
+}
+
+/// Looks for damage: the checksum of every page, and whether all that is kept can be read and fits together. Returns what is wrong,
+/// empty where nothing is. Changes nothing but what an unclean end left to be mended.
+///
+/// # Errors
+/// Says why it could not be opened at all: in use, missing, not ours.
+pub fn check(directory: &Path) -> Result<Vec<String>, OpenError> {
+    let (_, Restored { log, sessions, .. }) = match load(directory) {
+        Err(OpenError::Damaged { why, .. }) => return Ok(vec![why]),
+        loaded => loaded?,
+    };
+    let mut wrong = Vec::new();
+    for room in log.room_names() {
+        let state = log.state(&room);
+        let mut last = state.cut;
+        log.visit(&room, Offset::START, &mut |record| {
+            if record.offset <= last || record.offset > state.head {
+                wrong.push(format!("{room}: record {} is out of place", record.offset.0));
+            }
+            last = record.offset;
+            ControlFlow::Continue(())
+        });
+    }
+    let known = |epoch: Epoch| epoch == log.history().epoch || log.history().formers.contains(&epoch);
+    for record in sessions {
+        for mark in record.rooms.iter().filter(|mark| known(mark.acked.epoch)) {
+            let head = log.state(&mark.room).head;
+            if mark.acked.epoch == log.history().epoch && mark.acked.offset > head {
+                let acked = mark.acked.offset.0;
+                wrong.push(format!(
+                    "session {}: has acknowledged {acked} of {}, which ends at {}",
+                    record.id, mark.room, head.0
+                ));
+            }
+        }
+    }
+    Ok(wrong)
+}
+
+/// Makes the file as small as it can be. Returns its size before and after, in bytes.
+///
+/// # Errors
+/// Says why it could not be opened or written.
+pub fn compact(directory: &Path) -> Result<(u64, u64), OpenError> {
+    let (place, mut database) = open(directory)?;
+    let before = place.bytes();
+    // Whether it is ours.
+    read(&database, place.path(), &everything(), (Now::default(), Epoch(1)))?;
+    database.compact().map_err(|error| OpenError::damaged(place.path(), error.to_string()))?;
+    database.close().map_err(|error| OpenError::engine(place.path(), error))?;
+    Ok((before, place.bytes()))
+}
+
+/// Shows every record that is kept, of one room or of all in the order of their names, each room's in order, until `visit` breaks off.
+///
+/// # Errors
+/// Says why it could not be opened.
+pub fn export(
+    directory: &Path,
+    room: Option<&RoomName>,
+    visit: &mut dyn FnMut(&RoomName, Epoch, &Record) -> ControlFlow<()>,
+) -> Result<(), OpenError> {
+    let (_, Restored { log, found, .. }) = load(directory)?;
+    let epoch = found.map_or(Epoch::UNKNOWN, |state| Epoch(state.epoch));
+    let rooms = room.map_or_else(|| log.room_names(), |room| vec![room.clone()]);
+    for room in rooms {
+        let mut flow = ControlFlow::Continue(());
+        log.visit(&room, Offset::START, &mut |record| {
+            flow = visit(&room, epoch, record);
+            flow
+        });
+        if flow.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! The suite of the seam `Log`, over a log that is closed and opened again in between.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
+
+use moorline_broker::{AppendError, Appended, Draft, Log, LogStats, RetentionRules, conformance};
+use moorline_proto::id::RoomName;
+use moorline_proto::position::{Epoch, Offset};
+use moorline_proto::record::Record;
+use moorline_proto::resume::RoomState;
+use moorline_proto::time::Now;
+
+use crate::journal::{self, Journal};
+use crate::layout::RoomRow;
+use crate::log::{self, DiskLog, Memory};
+use crate::pending::Pending;
+use crate::testing::VolatileDisk;
+
+/// After so many changes it is opened again.
+const REOPEN_EVERY: u32 = 13;
+
+struct Open {
+    log: DiskLog,
+    memory: Memory,
+    pending: Arc<Pending>,
+    journal: Journal,
+}
+
+struct Reopening {
+    disk: VolatileDisk,
+    rules: RetentionRules,
+    open: Option<Open>,
+    holds: BTreeMap<RoomName, u32>,
+    now: Now,
+    /// How far the wall clock is from the monotonic one; a jump moves ages when the log is opened again, as it says it does.
+    skew: Option<u64>,
+    changes: u32,
+}
+
+impl Reopening {
+    fn new(rules: RetentionRules) -> Self {
+        let disk = VolatileDisk::default();
+        let mut log = Self {
+            disk,
+            rules,
+            open: None,
+            holds: BTreeMap::new(),
+            now: Now::default(),
+            skew: None,
+            changes: 0,
+        };
+        log.reopen();
+        log
+    }
+
+    fn reopen(&mut self) {
+        if let Some(Open { memory, journal, .. }) = self.open.take() {
+            let memory = log::lock(&memory);
+            let rows = memory.room_names().into_iter().filter_map(|room| {
+                let head = memory.room_head(&room)?;
+                (head.cut > Offset::START).then(|| (room, RoomRow::of(&head)))
+            });
+            journal.close(&rows.collect::<Vec<_>>()).expect("closed");
+        }
+        let at = (self.now, Epoch(7));
+        let (journal, restored) =
+            journal::restore(Box::new(self.disk.clone()), &self.rules, at).expect("opened");
+        let (memory, pending) = (Arc::new(Mutex::new(restored.log)), Arc::new(Pending::new(7)));
+        let mut log = DiskLog::new(Arc::clone(&memory), Arc::clone(&pending), Vec::new(), self.now);
+        for (room, count) in &self.holds {
+            (0..*count).for_each(|_| log.hold(room));
+        }
+        self.open = Some(Open { log, memory, pending, journal });
+    }
+
+    fn change<T>(&mut self, now: Option<Now>, act: impl FnOnce(&mut DiskLog) -> T) -> T {
+        if let Some(now) = now {
+            let skew =
+                now.timestamp.0.wrapping_sub(u64::try_from(now.instant.elapsed().as_millis()).unwrap_or(0));
+            self.changes += u32::from(*self.skew.get_or_insert(skew) == skew);
+            self.now = now;
+        }
+        let open = self.open.as_mut().expect("open");
+        let result = act(&mut open.log);
+        if let Some(batch) = open.pending.take() {
+            let cleaning = open.journal.clean(&open.memory).expect("cleaned");
+            open.journal.commit(&batch, cleaning.as_ref()).expect("committed");
+        }
+        if self.changes >= REOPEN_EVERY {
+            self.changes = 0;
+            self.reopen();
+        }
+        result
+    }
+
+    fn log(&self) -> &DiskLog {
+        &self.open.as_ref().expect("open").log
+    }
+}
+
+impl Log for Reopening {
+    fn state(&self, room: &RoomName) -> RoomState {
+        self.log().state(room)
+    }
+
+    fn append(&mut self, room: &RoomName, draft: Draft, now: Now) -> Result<Appended, AppendError> {
+        self.change(Some(now), |log| log.append(room, draft, now))
+    }
+
+    fn visit(&self, room: &RoomName, after: Offset, visit: &mut dyn FnMut(&Record) -> ControlFlow<()>) {
+        self.log().visit(room, after, visit);
+    }
+
+    fn clear(&mut self, room: &RoomName) {
+        self.change(None, |log| log.clear(room));
+    }
+
+    fn expire(&mut self, now: Now) {
+        self.change(Some(now), |log| log.expire(now));
+    }
+
+    fn hold(&mut self, room: &RoomName) {
+        *self.holds.entry(room.clone()).or_default() += 1;
+        self.change(None, |log| log.hold(room));
+    }
+
+    fn release(&mut self, room: &RoomName) {
+        if let Some(count) = self.holds.get_mut(room) {
+            *count = count.saturating_sub(1);
+        }
+        self.change(None, |log| log.release(room));
+    }
+
+    fn stats(&self) -> LogStats {
+        self.log().stats()
+    }
+}
+
+#[test]
+fn a_log_that_is_opened_again_is_the_same_log() {
+    conformance::log(Reopening::new);
+}

@@ -1,0 +1,58 @@
+//! The session records: in memory, with a journal of what changes.
+
+use std::future::ready;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use moorline_broker::{Fence, MemorySessions, NodeId, SessionStore, StoreError, Stored};
+use moorline_proto::id::SessionId;
+use moorline_proto::session_record::SessionRecord;
+use tokio::sync::oneshot;
+
+use crate::pending::Pending;
+
+/// Session records that survive the process. A save is answered when a commit has it.
+pub struct DiskSessions {
+    memory: MemorySessions,
+    pending: Arc<Pending>,
+}
+
+impl DiskSessions {
+    pub(crate) const fn new(memory: MemorySessions, pending: Arc<Pending>) -> Self {
+        Self { memory, pending }
+    }
+}
+
+/// What a memory store answers is there at once.
+fn at_once<T>(future: BoxFuture<'static, Result<T, StoreError>>) -> Result<T, StoreError> {
+    future.now_or_never().unwrap_or(Err(StoreError::Unavailable))
+}
+
+fn kept(receiver: oneshot::Receiver<Result<(), StoreError>>) -> BoxFuture<'static, Result<(), StoreError>> {
+    receiver.map(|answer| answer.unwrap_or(Err(StoreError::Unavailable))).boxed()
+}
+
+impl SessionStore for DiskSessions {
+    fn load(&self, id: SessionId) -> BoxFuture<'static, Result<Option<Arc<SessionRecord>>, StoreError>> {
+        self.memory.load(id)
+    }
+
+    fn claim(&self, id: SessionId, owner: NodeId) -> BoxFuture<'static, Result<Stored, StoreError>> {
+        self.memory.claim(id, owner)
+    }
+
+    fn save(&self, record: Arc<SessionRecord>, fence: Fence) -> BoxFuture<'static, Result<(), StoreError>> {
+        match at_once(self.memory.save(Arc::clone(&record), fence)) {
+            Ok(()) => kept(self.pending.put_session(record.id.clone(), Some(record))),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
+    }
+
+    fn remove(&self, id: SessionId, fence: Fence) -> BoxFuture<'static, Result<(), StoreError>> {
+        match at_once(self.memory.remove(id.clone(), fence)) {
+            Ok(()) => kept(self.pending.put_session(id, None)),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! A store on a real disk passes the suites of its seams.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use moorline_broker::{
+    Announcements, Broker, BrokerError, Fence, LogStats, NodeId, Publication, Published, ReadLimit,
+    SessionStore, StoreError, Stored, Survey, SurveyRequest, conformance,
+};
+use moorline_disk::{DiskSessions, Options, Store};
+use moorline_proto::batch::Page;
+use moorline_proto::id::{RoomName, SessionId, UserId};
+use moorline_proto::position::Offset;
+use moorline_proto::resume::RoomState;
+use moorline_proto::session_record::SessionRecord;
+
+/// A store in a directory of its own, as long as somebody uses it.
+struct Held {
+    store: Store,
+    sessions: Arc<DiskSessions>,
+    _directory: tempfile::TempDir,
+}
+
+fn open() -> Held {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store =
+        Store::open(directory.path(), &Options { commit_every: Duration::ZERO, ..Options::default() })
+            .expect("a store");
+    let sessions = store.sessions();
+    Held { store, sessions, _directory: directory }
+}
+
+impl Broker for Held {
+    fn publish(&self, publication: Publication) -> BoxFuture<'static, Result<Published, BrokerError>> {
+        self.store.broker().publish(publication)
+    }
+
+    fn subscribe(&self, room: RoomName) -> BoxFuture<'static, Result<RoomState, BrokerError>> {
+        self.store.broker().subscribe(room)
+    }
+
+    fn unsubscribe(&self, room: RoomName) {
+        self.store.broker().unsubscribe(room);
+    }
+
+    fn read(
+        &self,
+        room: RoomName,
+        after: Offset,
+        limit: ReadLimit,
+    ) -> BoxFuture<'static, Result<Page, BrokerError>> {
+        self.store.broker().read(room, after, limit)
+    }
+
+    fn survey(
+        &self,
+        session: SessionId,
+        user: Option<UserId>,
+        requests: Vec<SurveyRequest>,
+    ) -> BoxFuture<'static, Result<Vec<Survey>, BrokerError>> {
+        self.store.broker().survey(session, user, requests)
+    }
+
+    fn clear(&self, room: RoomName) -> BoxFuture<'static, Result<(), BrokerError>> {
+        self.store.broker().clear(room)
+    }
+
+    fn announcements(&self) -> Box<dyn Announcements> {
+        self.store.broker().announcements()
+    }
+
+    fn stats(&self) -> LogStats {
+        self.store.broker().stats()
+    }
+}
+
+impl SessionStore for Held {
+    fn load(&self, id: SessionId) -> BoxFuture<'static, Result<Option<Arc<SessionRecord>>, StoreError>> {
+        self.sessions.load(id)
+    }
+
+    fn claim(&self, id: SessionId, owner: NodeId) -> BoxFuture<'static, Result<Stored, StoreError>> {
+        self.sessions.claim(id, owner)
+    }
+
+    fn save(&self, record: Arc<SessionRecord>, fence: Fence) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.sessions.save(record, fence)
+    }
+
+    fn remove(&self, id: SessionId, fence: Fence) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.sessions.remove(id, fence)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_broker_over_a_store_is_a_broker() {
+    conformance::broker(open).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_sessions_of_a_store_are_a_session_store() {
+    conformance::session_store(open).await;
+}
