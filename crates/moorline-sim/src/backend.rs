@@ -1,7 +1,7 @@
 //! What all shards of the node share: the store, and what the world knows to be true about it.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -151,7 +151,9 @@ impl Backend {
         let is_kept = matches!(keep, Keep::Record { .. });
         if is_kept {
             let attempt = Try { sender: sender.to_owned(), message: message.clone(), except: except.clone() };
-            self.truth.borrow_mut().tries.record(&room, number, attempt);
+            let truth = &mut *self.truth.borrow_mut();
+            truth.latest = truth.latest.max(self.clock.now().timestamp);
+            truth.tries.record(&room, number, attempt);
         }
         let answer = self.broker().publish(publication).shared();
         if is_kept {

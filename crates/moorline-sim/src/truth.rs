@@ -9,7 +9,7 @@ use moorline_proto::id::{RoomName, SessionId, UserId};
 use moorline_proto::position::{Epoch, Offset};
 use moorline_proto::record::{Except, Reader, Record};
 use moorline_proto::resume::RoomState;
-use moorline_proto::time::Now;
+use moorline_proto::time::{Now, Timestamp};
 
 use crate::invariants::answers::{self, Tries};
 use crate::invariants::meaning::Meanings;
@@ -49,6 +49,8 @@ pub struct Truth {
     pub ended: BTreeSet<SessionId>,
     /// What was tried to be published, and what the answers were.
     pub tries: Tries,
+    /// The latest that the wall clock ever showed to who published.
+    pub latest: Timestamp,
     /// What each position means.
     pub meanings: Meanings,
     /// The epochs before the present one, once for each restart.
@@ -131,7 +133,7 @@ impl Truth {
             found.push(format!("{room} is announced after {} and its head is {head}", after.0));
         }
         for record in records {
-            if record.timestamp > now.timestamp {
+            if record.timestamp > self.latest.max(now.timestamp) {
                 found.push(format!("{room} has {record:?}, which is of the future"));
             }
             found.extend(self.appeared(room, *epoch, record));

@@ -22,7 +22,7 @@ impl World {
         let message = Message::parse(text.into()).expect("the simulator's messages are good ones");
         let keep = if is_ephemeral { Keep::Ephemeral } else { self.keep() };
         self.note(|| format!("HTTP publishes to {room}: {message:?} except {except:?} {keep:?}"));
-        self.backend.publish(Publication { room, message, except, keep }, "key/http");
+        let _answer = self.backend.publish(Publication { room, message, except, keep }, "key/http"); // the backend looks at it
     }
 
     /// With or without an id, and how safe it wants to be; both only where that makes a difference.
