@@ -102,11 +102,13 @@ impl Shard {
             return;
         }
         let room = self.open_room(name);
+        // In a new epoch too: a reset that is lost with its connection is told again.
+        let acked = self.session(key).membership(room).map_or(start.offset, |membership| membership.acked);
         self.enter(key, room, start);
         if let Some(membership) = self.session_mut(key).membership_mut(room) {
             membership.begin = if is_new && name.is_own() { start.offset } else { least };
             // What a reset skipped counts as processed: it will never come again.
-            membership.acked = if is_new { start.offset } else { membership.acked.min(start.offset) };
+            membership.acked = if is_new { start.offset } else { acked.min(start.offset) };
             membership.sent = start.offset;
         }
     }

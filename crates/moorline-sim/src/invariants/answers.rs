@@ -63,7 +63,10 @@ impl Tries {
     ) {
         let mut fates = self.0.get_mut(&(room.clone(), number)).into_iter().flatten();
         let Some(fate) = fates.find(|fate| fate.what.sender == sender) else { return };
-        fate.was_refused |= answer == Err(BrokerError::Unavailable);
+        fate.was_refused |= matches!(
+            answer,
+            Err(BrokerError::Unavailable | BrokerError::CannotKeep | BrokerError::Behind)
+        );
         // What an unavailable store does with it later is open; until what is only in memory is kept, so is that.
         let is_closed = match answer {
             Ok(Published::Stored { durability, .. }) => durability != Durability::Memory || fate.has_appeared,
