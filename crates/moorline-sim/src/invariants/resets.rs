@@ -47,7 +47,9 @@ impl App {
             return None;
         }
         // Another history, and something of the former one is really gone.
-        let is_gone = stood.low < cut || forgotten > 0 || truth.unclean_ends >= Formers::MAX;
+        // One that moves nothing says once more what another reset said just before.
+        let is_said = stood == At::exactly(to);
+        let is_gone = stood.low < cut || is_said || forgotten > 0 || truth.unclean_ends >= Formers::MAX;
         let has_history = truth.unclean_ends > 0 && is_gone;
         if reason == ResetReason::Epoch && from.is_none() && has_history {
             return None;
