@@ -265,7 +265,11 @@ impl Client {
             return;
         }
         self.heard_at = now;
-        match wire::read(&text) {
+        let received = wire::read(&text);
+        if !matches!(received, Received::Established(_) | Received::Reset { .. } | Received::Left { .. }) {
+            self.places.settle();
+        }
+        match received {
             Received::Established(established) => self.established(&established),
             Received::Message { room, message_id } => {
                 if message_id.is_none_or(|offset| self.places.accept(&room, offset)) {
@@ -396,33 +400,4 @@ impl Request {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::identity::Token;
-
-    #[test]
-    fn a_token_that_ends_soon_is_told_and_a_fresh_one_is_sent_while_connected() {
-        let now = Instant::default();
-        let mut client = Client::new(ClientConfig::default(), now);
-        let refresh = || Input::Authenticate { token: Token::presented("fresh") };
-        let outputs = |client: &mut Client| std::iter::from_fn(|| client.poll_output()).collect::<Vec<_>>();
-        client.handle(now, refresh());
-        assert_eq!(outputs(&mut client), [Output::Connect]);
-        client.handle(now, Input::Opened);
-        let established = r#"{"type":"connection_established","session":"s","resume_token":"t","resumed":false,"rooms":{},"heartbeat_ms":1}"#;
-        client.handle(now, Input::TextReceived(established.to_owned()));
-        outputs(&mut client);
-        client.handle(
-            now,
-            Input::TextReceived(r#"{"type":"token_expiring","expires_in_ms":60000}"#.to_owned()),
-        );
-        let expires_in = Duration::from_secs(60);
-        assert_eq!(outputs(&mut client), [Output::Event(Event::TokenExpiring { expires_in })]);
-        client.handle(now, refresh());
-        let frame = r#"{"token":"fresh","type":"auth"}"#.to_owned();
-        assert_eq!(outputs(&mut client), [Output::SendText(frame)]);
-        client.handle(now, Input::Closed(None));
-        client.handle(now, refresh());
-        assert!(!outputs(&mut client).iter().any(|output| matches!(output, Output::SendText(_))));
-    }
-}
+mod tests;

@@ -21,7 +21,12 @@ struct Place {
 
 /// All rooms. The only place that decides what is a duplicate.
 #[derive(Debug, Default)]
-pub(super) struct Places(BTreeMap<RoomName, Place>);
+pub(super) struct Places {
+    rooms: BTreeMap<RoomName, Place>,
+    /// What the histories of known rooms are called now, where that is another name than before: believed once no `reset`
+    /// can come any more that says that the old numbers mean nothing.
+    renamed: BTreeMap<RoomName, Epoch>,
+}
 
 impl Places {
     /// As many as `positions` in a `hello` may name.
@@ -29,7 +34,7 @@ impl Places {
 
     /// Whether the message is beyond the position, which then moves to it.
     pub(super) fn accept(&mut self, room: &RoomName, offset: Offset) -> bool {
-        let place = self.0.entry(room.clone()).or_insert(Place {
+        let place = self.rooms.entry(room.clone()).or_insert(Place {
             epoch: None,
             offset: Offset::START,
             heard: Offset::START,
@@ -45,7 +50,17 @@ impl Places {
     pub(super) fn put(&mut self, room: &RoomName, position: Position) {
         let Position { epoch, offset } = position;
         let place = Place { epoch: Some(epoch), offset, heard: offset, told: Offset::START };
-        self.0.insert(room.clone(), place);
+        self.renamed.remove(room);
+        self.rooms.insert(room.clone(), place);
+    }
+
+    /// The resets of this connection's beginning have come: rooms without one go on in the history that is theirs now.
+    pub(super) fn settle(&mut self) {
+        for (room, epoch) in std::mem::take(&mut self.renamed) {
+            if let Some(place) = self.rooms.get_mut(&room) {
+                place.epoch = Some(epoch);
+            }
+        }
     }
 
     /// A membership begins, or reads again. Returns where the application stands now.
@@ -61,14 +76,16 @@ impl Places {
         again: bool,
     ) -> Position {
         let offset = match asked {
-            Since::Position(asked) if asked.epoch == position.epoch => asked.offset.min(position.offset),
-            _ => position.offset,
+            // Also where it was a number of a former history: where that one went on it is the same number, else the reset
+            // moves it all the same.
+            Since::Position(asked) => asked.offset.min(position.offset),
+            Since::Now | Since::Start => position.offset,
         };
-        let known = self.0.get(room).filter(|place| !again && place.epoch == Some(position.epoch));
+        let known = self.rooms.get(room).filter(|place| !again && place.epoch == Some(position.epoch));
         let offset = known.map_or(offset, |place| place.offset.max(offset));
         let stands = Position { offset, ..position };
         self.put(room, stands);
-        if let Some(place) = self.0.get_mut(room) {
+        if let Some(place) = self.rooms.get_mut(room) {
             place.heard = position.offset;
         }
         stands
@@ -76,7 +93,7 @@ impl Places {
 
     /// Progress without anything for the client.
     pub(super) fn advance(&mut self, room: &RoomName, position: Position) {
-        match self.0.get_mut(room) {
+        match self.rooms.get_mut(room) {
             Some(place) if place.epoch.is_none_or(|epoch| epoch == position.epoch) => {
                 place.epoch = Some(position.epoch);
                 place.offset = place.offset.max(position.offset);
@@ -88,9 +105,14 @@ impl Places {
 
     /// A room that `connection_established` names: what is known stays, since the replay begins there. A room that is
     /// new to the client begins at the end of its empty replay, or with the first message of one.
+    ///
+    /// One whose history has another name now goes on in that one with the same number, unless a `reset` follows.
     pub(super) fn established(&mut self, room: &RoomName, position: Position, replayed: u64) {
-        match self.0.get_mut(room) {
+        match self.rooms.get_mut(room) {
             Some(place) if place.epoch.is_none() => place.epoch = Some(position.epoch),
+            Some(place) if place.epoch != Some(position.epoch) => {
+                self.renamed.insert(room.clone(), position.epoch);
+            }
             Some(_) => {}
             None if replayed == 0 => self.put(room, position),
             None => self.put(room, Position { offset: Offset::START, ..position }),
@@ -99,12 +121,14 @@ impl Places {
 
     /// A session that is not the former one: its positions mean nothing but where a reset or a join says so.
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.rooms.clear();
+        self.renamed.clear();
     }
 
     /// A connection begins: the server is told of every position anew.
     pub(super) fn begin(&mut self) {
-        for place in self.0.values_mut() {
+        self.renamed.clear();
+        for place in self.rooms.values_mut() {
             place.told = Offset::START;
             // What `hello` names the server starts behind.
             place.heard = if place.epoch.is_some() { place.offset } else { Offset::START };
@@ -113,33 +137,34 @@ impl Places {
 
     /// Whether it was known.
     pub(super) fn forget(&mut self, room: &RoomName) -> bool {
-        self.0.remove(room).is_some()
+        self.renamed.remove(room);
+        self.rooms.remove(room).is_some()
+    }
+
+    /// Whether one more room would be no more than a session can ever be in.
+    pub(super) fn has_room_for(&self, room: &RoomName) -> bool {
+        self.rooms.len() < Self::MAX || self.rooms.contains_key(room)
     }
 
     /// The application's rooms that are known and not in `rooms`.
-    /// Whether one more room would be no more than a session can ever be in.
-    pub(super) fn has_room_for(&self, room: &RoomName) -> bool {
-        self.0.len() < Self::MAX || self.0.contains_key(room)
-    }
-
     pub(super) fn named_rooms_beside(&self, rooms: &BTreeSet<RoomName>) -> Vec<RoomName> {
-        self.0.keys().filter(|room| !room.is_own() && !rooms.contains(room)).cloned().collect()
+        self.rooms.keys().filter(|room| !room.is_own() && !rooms.contains(room)).cloned().collect()
     }
 
     pub(super) fn get(&self, room: &RoomName) -> Option<(Option<Epoch>, Offset)> {
-        self.0.get(room).map(|place| (place.epoch, place.offset))
+        self.rooms.get(room).map(|place| (place.epoch, place.offset))
     }
 
     /// The positions that `hello` names.
     pub(super) fn named(&self) -> impl Iterator<Item = (&RoomName, Position)> {
-        self.0.iter().filter_map(|(room, place)| {
+        self.rooms.iter().filter_map(|(room, place)| {
             place.epoch.map(|epoch| (room, Position { epoch, offset: place.offset }))
         })
     }
 
     /// What the server has not been told yet; it counts as told. Without an epoch it takes an `ack` of its own.
     pub(super) fn untold(&mut self) -> Vec<(RoomName, Option<Epoch>, Offset)> {
-        let behind = self.0.iter_mut().filter(|(_, place)| place.offset.min(place.heard) > place.told);
+        let behind = self.rooms.iter_mut().filter(|(_, place)| place.offset.min(place.heard) > place.told);
         behind
             .map(|(room, place)| {
                 place.told = place.offset.min(place.heard);

@@ -1,0 +1,123 @@
+//! What the client does with what it hears.
+
+use super::*;
+use crate::identity::Token;
+
+#[test]
+fn a_token_that_ends_soon_is_told_and_a_fresh_one_is_sent_while_connected() {
+    let now = Instant::default();
+    let mut client = Client::new(ClientConfig::default(), now);
+    let refresh = || Input::Authenticate { token: Token::presented("fresh") };
+    let outputs = |client: &mut Client| std::iter::from_fn(|| client.poll_output()).collect::<Vec<_>>();
+    client.handle(now, refresh());
+    assert_eq!(outputs(&mut client), [Output::Connect]);
+    client.handle(now, Input::Opened);
+    let established = r#"{"type":"connection_established","session":"s","resume_token":"t","resumed":false,"rooms":{},"heartbeat_ms":1}"#;
+    client.handle(now, Input::TextReceived(established.to_owned()));
+    outputs(&mut client);
+    client.handle(now, Input::TextReceived(r#"{"type":"token_expiring","expires_in_ms":60000}"#.to_owned()));
+    let expires_in = Duration::from_secs(60);
+    assert_eq!(outputs(&mut client), [Output::Event(Event::TokenExpiring { expires_in })]);
+    client.handle(now, refresh());
+    let frame = r#"{"token":"fresh","type":"auth"}"#.to_owned();
+    assert_eq!(outputs(&mut client), [Output::SendText(frame)]);
+    client.handle(now, Input::Closed(None));
+    client.handle(now, refresh());
+    assert!(!outputs(&mut client).iter().any(|output| matches!(output, Output::SendText(_))));
+}
+
+/// A client in a room that stands at 12 of the epoch 7, connected again to a server that has another epoch.
+struct Returned {
+    client: Client,
+}
+
+const ROOM: &str = "r";
+
+impl Returned {
+    fn new(established: &str) -> Self {
+        let mut returned = Self { client: Client::new(ClientConfig::default(), Instant::default()) };
+        returned.connect(r#"{"r":{"epoch":"0000000000000007","message_id":8,"replayed":0}}"#, false);
+        for offset in 9..=12 {
+            returned.hear(&message(offset));
+        }
+        returned.come_back(established);
+        returned
+    }
+
+    fn come_back(&mut self, established: &str) {
+        self.client.handle(Instant::default(), Input::Closed(None));
+        self.client.handle_timeout(Instant::default() + Duration::from_secs(60));
+        self.connect(established, true);
+    }
+
+    fn connect(&mut self, rooms: &str, resumed: bool) {
+        self.client.handle(Instant::default(), Input::Opened);
+        self.hear(&format!(
+            r#"{{"type":"connection_established","session":"s","resume_token":"t","resumed":{resumed},"rooms":{rooms},"heartbeat_ms":30000}}"#
+        ));
+    }
+
+    fn hear(&mut self, text: &str) -> Vec<Output> {
+        self.client.handle(Instant::default(), Input::TextReceived(text.to_owned()));
+        std::iter::from_fn(|| self.client.poll_output()).collect()
+    }
+
+    fn takes(&mut self, offset: u64) -> bool {
+        !self.hear(&message(offset)).is_empty()
+    }
+
+    fn stands(&self) -> Option<(Option<Epoch>, u64)> {
+        let room = RoomName::new(ROOM).unwrap();
+        self.client.position(&room).map(|(epoch, offset)| (epoch, offset.0))
+    }
+}
+
+fn message(offset: u64) -> String {
+    format!(r#"{{"type":"m","room":"{ROOM}","message_id":{offset},"timestamp":"2026-11-21T12:00:00.000Z"}}"#)
+}
+
+const RENAMED: &str = r#"{"r":{"epoch":"0000000000000009","message_id":14,"replayed":2}}"#;
+
+#[test]
+fn after_a_reset_to_another_epoch_numbers_that_were_known_before_are_new_ones() {
+    let mut returned = Returned::new(RENAMED);
+    // The server kept no more than 10 of the former epoch: its 11 and 12 are others.
+    let reset =
+        r#"{"type":"reset","room":"r","reason":"epoch","epoch":"0000000000000009","from":null,"to":10}"#;
+    assert_eq!(returned.hear(reset).len(), 1);
+    assert_eq!(returned.stands(), Some((Some(Epoch(9)), 10)));
+    assert_eq!([11, 12, 12, 13].map(|offset| returned.takes(offset)), [true, true, false, true]);
+}
+
+#[test]
+fn a_reset_that_is_lost_with_its_connection_is_told_again_since_the_old_position_is_named_again() {
+    let mut returned = Returned::new(RENAMED);
+    assert_eq!(returned.stands(), Some((Some(Epoch(7)), 12)));
+    returned.come_back(RENAMED);
+    assert_eq!(returned.stands(), Some((Some(Epoch(7)), 12)));
+}
+
+#[test]
+fn without_a_reset_it_goes_on_under_the_new_name() {
+    let mut returned = Returned::new(RENAMED);
+    let pong = returned.hear(r#"{"type":"ping"}"#);
+    let position = r#""r":{"epoch":"0000000000000009","message_id":12}"#;
+    assert!(matches!(&pong[..], [Output::SendText(text)] if text.contains(position)), "{pong:?}");
+    assert_eq!([12, 13, 14].map(|offset| returned.takes(offset)), [false, true, true]);
+    assert_eq!(returned.stands(), Some((Some(Epoch(9)), 14)));
+}
+
+#[test]
+fn a_join_behind_a_position_of_a_former_epoch_is_told_what_is_lost_of_it() {
+    let mut returned = Returned::new(RENAMED);
+    let since = Since::Position(Position { epoch: Epoch(7), offset: Offset(4) });
+    let join = Input::Join { room: RoomName::new(ROOM).unwrap(), since };
+    returned.client.handle(Instant::default(), join);
+    returned
+        .hear(r#"{"type":"reply","ref":1,"ok":true,"room":"r","epoch":"0000000000000009","message_id":6}"#);
+    returned.hear(r#"{"type":"joined","room":"r","epoch":"0000000000000009","message_id":6}"#);
+    let reset =
+        r#"{"type":"reset","room":"r","reason":"retention","epoch":"0000000000000009","from":4,"to":6}"#;
+    assert_eq!(returned.hear(reset).len(), 1);
+    assert!(returned.takes(7));
+}
