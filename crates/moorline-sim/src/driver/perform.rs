@@ -32,7 +32,7 @@ impl Driver {
             Output::Remove(id, fence) => {
                 // It is done in the call; nobody waits until it is safe.
                 let removed = self.backend.sessions().remove(id.clone(), Fence(fence)).now_or_never();
-                if removed.is_none_or(|removed| removed.is_ok()) {
+                if removed != Some(Err(StoreError::Fenced)) {
                     self.backend.claims.borrow_mut().remove(&id);
                 }
             }
