@@ -51,7 +51,16 @@ impl Shard {
                 }
                 Resume::Reset { reason, from, to } => {
                     let to = Position { offset: to.max(least), ..position };
-                    resets.push(reset(&request.room, reason, to, from));
+                    let known = named(claim, &request.room, position.epoch);
+                    let known = known.filter(|_| !is_stale && !is_new && from.is_some());
+                    match known.map(|known| resume(known, &survey.state)) {
+                        // What it names by a former history's number it has: only what lies beyond is lost to it.
+                        Some(Resume::Continue(_)) => {}
+                        Some(Resume::Reset { reason, from: from @ Some(_), .. }) => {
+                            resets.push(reset(&request.room, reason, to, from));
+                        }
+                        _ => resets.push(reset(&request.room, reason, to, from)),
+                    }
                     to
                 }
             };
