@@ -157,7 +157,12 @@ impl Backend {
         }
         let answer = self.broker().publish(publication).shared();
         if is_kept {
-            self.asked.borrow_mut().push(Asked { room, number, sender: sender.to_owned(), answer: answer.clone() });
+            self.asked.borrow_mut().push(Asked {
+                room,
+                number,
+                sender: sender.to_owned(),
+                answer: answer.clone(),
+            });
         }
         self.observe();
         answer

@@ -9,18 +9,26 @@ use crate::random::Random;
 /// What a client sends.
 #[derive(Debug)]
 pub enum Up {
+    /// A text frame.
     Text(String),
+    /// The transport's pong.
     Pong,
 }
 
+/// A connection.
 #[derive(Debug)]
 pub struct Link {
+    /// Its name.
     pub id: ConnectionId,
     /// Which client.
     pub client: usize,
+    /// Whether the handshake is over.
     pub opened: bool,
+    /// Whether the client said hello.
     pub greeted: bool,
+    /// On its way up.
     pub to_server: VecDeque<Up>,
+    /// On its way down.
     pub to_client: VecDeque<u8>,
     /// How many bytes wait at most.
     pub room_bytes: usize,
@@ -30,11 +38,15 @@ pub struct Link {
     pub client_here: bool,
     /// Whether the server never hears that the client is gone.
     pub half_open: bool,
+    /// Whether the server still holds its end.
     pub server_here: bool,
+    /// The session that it is written to for.
     pub bound: Option<SessionKey>,
     /// Set once frames are wanted.
     pub peer: Option<Peer>,
+    /// Whether the shard was told that it is gone before it was established.
     pub told_lost: bool,
+    /// Whether the shard wants to know when there is space.
     pub awaits_writable: bool,
     /// What of a frame has come so far.
     pub partial: Vec<u8>,
@@ -43,6 +55,8 @@ pub struct Link {
 }
 
 impl Link {
+    /// A connection that is being opened.
+    #[must_use]
     pub fn new(id: ConnectionId, client: usize, room_bytes: usize) -> Self {
         Self {
             id,
@@ -66,10 +80,13 @@ impl Link {
     }
 
     /// Whether the server's end knows that nobody reads.
+    #[must_use]
     pub fn is_broken(&self) -> bool {
         !self.client_here && !self.half_open
     }
 
+    /// How many bytes it takes now.
+    #[must_use]
     pub fn space(&self) -> usize {
         self.room_bytes.saturating_sub(self.to_client.len())
     }

@@ -25,17 +25,23 @@ struct Options {
     /// Print everything that happens; only with --seed.
     #[arg(long, requires = "seed")]
     trace: bool,
-    /// What goes wrong: the network alone, or the store, the process and the clocks too.
-    #[arg(long, value_enum, default_value = "store")]
-    scenario: Scenario,
+    /// What goes wrong: the network alone, or the store, the process and the clocks too. Default `store`, or where a planted
+    /// bug shows.
+    #[arg(long, value_enum)]
+    scenario: Option<Scenario>,
     /// Give the world a bug, to see that it is found.
     #[arg(long, value_enum)]
     plant: Option<Planted>,
 }
 
 impl Options {
+    fn scenario(&self) -> Scenario {
+        let shows = self.plant.map_or(Scenario::Store, Planted::scenario);
+        self.scenario.unwrap_or(shows)
+    }
+
     fn run(&self, is_traced: bool) -> Run {
-        Run { scenario: self.scenario, planted: self.plant, is_traced }
+        Run { scenario: self.scenario(), planted: self.plant, is_traced }
     }
 
     /// The command that repeats a seed exactly.
@@ -43,7 +49,7 @@ impl Options {
         use clap::ValueEnum as _;
         let value = self.plant.and_then(|planted| planted.to_possible_value());
         let plant = value.map_or_else(String::new, |value| format!(" --plant {}", value.get_name()));
-        let scenario = self.scenario.name();
+        let scenario = self.scenario().name();
         format!("cargo run -p moorline-sim -- --seed {seed} --scenario {scenario}{plant} --trace")
     }
 }

@@ -14,19 +14,25 @@ use crate::invariants::stream::Stream;
 /// Where a room's head was when a session began to begin, and when it had begun.
 #[derive(Clone, Debug, Default)]
 pub struct Birth {
+    /// When it began to begin.
     pub before: BTreeMap<RoomName, u64>,
+    /// When it had begun.
     pub after: BTreeMap<RoomName, u64>,
 }
 
 /// A client with its application.
 pub struct Peer {
+    /// The machine.
     pub client: Client,
+    /// What its application knows.
     pub app: App,
+    /// What its connection carries.
     pub stream: Stream,
     /// The shard and the connection.
     pub link: Option<(usize, ConnectionId)>,
     /// The room of its URL.
     pub home: Option<RoomName>,
+    /// What its session is owed first.
     pub birth: Birth,
     /// How far this session has acknowledged, by what its server was told.
     pub acked: BTreeMap<RoomName, u64>,
@@ -34,6 +40,7 @@ pub struct Peer {
     pub acks: Acks,
     /// Rooms that it left, or read again from before: what it acknowledged there may come once more.
     pub reread: BTreeSet<RoomName>,
+    /// Since when it connects no more.
     pub ended_at: Option<Instant>,
     /// Every session that it ever was.
     pub sessions: Vec<SessionId>,

@@ -1,5 +1,7 @@
 //! Bugs that the world can be told to have, so that the checks are checked too.
 
+use crate::world::Scenario;
+
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Planted {
@@ -25,11 +27,15 @@ pub enum Planted {
     KeepEpoch,
     /// Sessions are not what was saved last, after a crash.
     ForgetSaves,
+    /// What sessions acknowledged is not saved with them: they go on from where their clients say.
+    ForgetAcks,
+    /// Who reads a log is shown what it is excluded from.
+    ForgetExceptOnReplay,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::DropDeliveries,
         Self::SwallowResets,
         Self::ForgetExcept,
@@ -41,5 +47,19 @@ impl Planted {
         Self::ForgetIdsAtRestart,
         Self::KeepEpoch,
         Self::ForgetSaves,
+        Self::ForgetAcks,
+        Self::ForgetExceptOnReplay,
     ];
+
+    /// Where it shows.
+    #[must_use]
+    pub const fn scenario(self) -> Scenario {
+        match self {
+            Self::AckBeforeCommit | Self::ForgetIdsAtRestart | Self::KeepEpoch | Self::ForgetSaves => {
+                Scenario::Model
+            }
+            Self::ForgetAcks => Scenario::Store,
+            _ => Scenario::Network,
+        }
+    }
 }

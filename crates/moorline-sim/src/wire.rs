@@ -2,6 +2,7 @@
 
 use moorline_proto::batch::Framing;
 
+/// How frames are laid out.
 pub const FRAMING: Framing = Framing {
     text_header: |out, bytes| header(out, b'T', bytes),
     ping: |out| header(out, b'P', 0),
@@ -20,11 +21,16 @@ fn header(out: &mut Vec<u8>, kind: u8, bytes: usize) {
     out.extend_from_slice(&u32::try_from(bytes).unwrap_or(u32::MAX).to_be_bytes());
 }
 
+/// A frame.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Frame {
+    /// A text.
     Text(String),
+    /// A ping.
     Ping,
+    /// A pong.
     Pong,
+    /// The end, with its code.
     Close(u16),
 }
 

@@ -118,7 +118,8 @@ impl Driver {
         let reads = self.reads;
         loop {
             if self.reads - reads > READS_MAX && self.sockets.violations.is_empty() {
-                let (last, state) = (&self.last_read, self.last_read.as_ref().map(|read| self.backend.state(&read.1)));
+                let (last, state) =
+                    (&self.last_read, self.last_read.as_ref().map(|read| self.backend.state(&read.1)));
                 let violation = format!("a shard reads without an end, at one moment: {last:?} of {state:?}");
                 self.sockets.violations.push(violation);
                 break;

@@ -8,6 +8,8 @@ use moorline_broker::{BrokerError, Fence, Keep, NodeId, Publication, PublishKey,
 use moorline_proto::error::{ErrorCode, Rejection};
 use moorline_proto::frame::{Answer, Presence, Publish, PublishAnswer, PublishOutcome, Target};
 use moorline_proto::id::{Owner, RoomName};
+use moorline_proto::position::Offset;
+use moorline_proto::session_record::SessionRecord;
 use moorline_proto::shard::{Event, Input, Output, Peer, SaveError};
 use moorline_proto::time::Now;
 
@@ -107,6 +109,7 @@ impl Driver {
             }
             Output::Save { record, fence, waiting } => {
                 let session = record.id.clone();
+                let record = self.kept(record);
                 let saved = store.save(record, Fence(fence));
                 let answer = move |saved: Result<_, _>| {
                     let result = saved.map_err(|error| match error {
@@ -125,7 +128,10 @@ impl Driver {
             Output::Read { reader, room, after } => {
                 self.reads += 1;
                 self.last_read = Some((reader, room.clone(), after));
-                let page = broker.read(room.clone(), after, self.page).now_or_never().expect(READY);
+                let mut page = broker.read(room.clone(), after, self.page).now_or_never().expect(READY);
+                if let (Ok(page), Some(Planted::ForgetExceptOnReplay)) = (&mut page, self.backend.planted) {
+                    page.records.iter_mut().for_each(|record| record.except = None);
+                }
                 Input::PageRead(reader, room, page.map_err(|error| error.rejection()))
             }
             Output::Publish { ticket, sender, publish } => {
@@ -141,6 +147,15 @@ impl Driver {
         Some(Pending::Answer(Box::new(input)))
     }
 
+    /// A session's record as it reaches the store.
+    fn kept(&self, mut record: Arc<SessionRecord>) -> Arc<SessionRecord> {
+        if self.backend.planted == Some(Planted::ForgetAcks) {
+            let marks = Arc::make_mut(&mut record).rooms.iter_mut();
+            marks.for_each(|mark| mark.acked.offset = Offset::START);
+        }
+        record
+    }
+
     fn publish(&self, sender: &Arc<str>, publish: &Publish) -> BoxFuture<'static, Result<Answer, Rejection>> {
         match &publish.to {
             Target::Room(room) => {
@@ -151,7 +166,9 @@ impl Driver {
                 let rooms = ids.iter().map(|id| RoomName::own(&Owner::Session(id.clone())));
                 let answers: Vec<_> = rooms.map(|room| self.publish_to(room, sender, publish)).collect();
                 let results = |results: Vec<_>| results.into_iter().map(PublishOutcome).collect();
-                join_all(answers).map(move |answers| Ok(Answer::Several { results: results(answers) })).boxed()
+                join_all(answers)
+                    .map(move |answers| Ok(Answer::Several { results: results(answers) }))
+                    .boxed()
             }
         }
     }

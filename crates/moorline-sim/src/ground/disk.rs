@@ -28,15 +28,7 @@ impl Disk {
     #[must_use]
     pub fn new(epoch: Epoch, rules: RetentionRules, clock: Clock, seed: u64) -> Self {
         let (disk, random) = (VolatileDisk::default(), Random(seed ^ 0xd15c));
-        Self {
-            disk,
-            rules,
-            clock,
-            epoch,
-            random,
-            store: None,
-            commit: None,
-        }
+        Self { disk, rules, clock, epoch, random, store: None, commit: None }
     }
 }
 

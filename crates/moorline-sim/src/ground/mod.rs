@@ -31,10 +31,7 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Now {
         let elapsed = std::time::Duration::from_micros(self.0.0.load(Ordering::Relaxed));
-        Now {
-            instant: Instant::since_start(elapsed),
-            timestamp: Timestamp(self.0.1.load(Ordering::Relaxed)),
-        }
+        Now { instant: Instant::since_start(elapsed), timestamp: Timestamp(self.0.1.load(Ordering::Relaxed)) }
     }
 }
 

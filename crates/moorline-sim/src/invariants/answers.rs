@@ -63,10 +63,8 @@ impl Tries {
     ) {
         let mut fates = self.0.get_mut(&(room.clone(), number)).into_iter().flatten();
         let Some(fate) = fates.find(|fate| fate.what.sender == sender) else { return };
-        fate.was_refused |= matches!(
-            answer,
-            Err(BrokerError::Unavailable | BrokerError::CannotKeep | BrokerError::Behind)
-        );
+        fate.was_refused |=
+            matches!(answer, Err(BrokerError::Unavailable | BrokerError::CannotKeep | BrokerError::Behind));
         // What an unavailable store does with it later is open; until what is only in memory is kept, so is that.
         let is_closed = match answer {
             Ok(Published::Stored { durability, .. }) => durability != Durability::Memory || fate.has_appeared,
@@ -80,7 +78,12 @@ impl Tries {
     ///
     /// # Errors
     /// Says why it should not be.
-    pub fn appeared(&mut self, room: &RoomName, number: u64, record: &Record) -> Result<(String, bool), String> {
+    pub fn appeared(
+        &mut self,
+        room: &RoomName,
+        number: u64,
+        record: &Record,
+    ) -> Result<(String, bool), String> {
         let Some(fates) = self.0.get_mut(&(room.clone(), number)) else {
             return Err(format!("{room} has message {number}, which nobody published"));
         };

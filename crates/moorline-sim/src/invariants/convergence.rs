@@ -4,6 +4,8 @@ use moorline_proto::position::Offset;
 
 use crate::world::World;
 
+/// What is not as it should be at the end.
+#[must_use]
 pub fn check(world: &World) -> Vec<String> {
     let mut found = Vec::new();
     let truth = world.backend.truth.borrow();

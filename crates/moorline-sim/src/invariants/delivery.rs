@@ -11,11 +11,15 @@ use crate::truth::Truth;
 /// session began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct At {
+    /// What lies up to here it has, or is not for it.
     pub low: u64,
+    /// What lies beyond here it is owed.
     pub high: u64,
 }
 
 impl At {
+    /// Where nothing is open.
+    #[must_use]
     pub const fn exactly(offset: u64) -> Self {
         Self { low: offset, high: offset }
     }
@@ -24,8 +28,11 @@ impl At {
 /// What an application knows.
 #[derive(Debug, Default)]
 pub struct App {
+    /// Its session.
     pub session: Option<SessionId>,
+    /// Its user.
     pub user: Option<UserId>,
+    /// Its rooms, and where it stands there.
     pub rooms: BTreeMap<RoomName, At>,
     /// Ephemeral messages that it had.
     pub ephemeral: BTreeSet<String>,
@@ -40,6 +47,7 @@ pub struct App {
 }
 
 impl App {
+    /// A record reached it. Returns what is wrong with that.
     pub fn message(&mut self, truth: &Truth, room: &RoomName, offset: u64, text: &str) -> Option<String> {
         let session = self.session.clone()?;
         let user = self.user.as_ref();
@@ -73,6 +81,7 @@ impl App {
         Some(format!("{session} in {room}: from {before:?} to {offset} without {missing}"))
     }
 
+    /// A message that is not stored reached it. Returns what is wrong with that.
     pub fn ephemeral(&mut self, truth: &Truth, room: &RoomName, text: &str) -> Option<String> {
         let session = self.session.clone()?;
         let Some(record) = truth.ephemeral.get(text) else {

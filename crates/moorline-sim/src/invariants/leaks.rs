@@ -2,6 +2,8 @@
 
 use crate::world::World;
 
+/// What is left.
+#[must_use]
 pub fn check(world: &World) -> Vec<String> {
     let mut found = Vec::new();
     for shard in &world.shards {

@@ -9,15 +9,20 @@ use crate::truth::Truth;
 
 /// A reset as the application was told it; `cut` is what the log has really removed.
 pub struct Told {
+    /// Why.
     pub reason: ResetReason,
+    /// After what.
     pub from: Option<u64>,
+    /// Up to what.
     pub to: u64,
+    /// Up to where the log has really removed what it had.
     pub cut: u64,
     /// Up to where the log has forgotten the room with its numbers.
     pub forgotten: u64,
 }
 
 impl App {
+    /// A reset reached it. Returns what is wrong with that.
     pub fn reset(
         &mut self,
         truth: &Truth,
@@ -43,7 +48,10 @@ impl App {
         {
             return None;
         }
-        if matches!(reason, ResetReason::Epoch | ResetReason::Ahead) && from.is_none() && self.wild.remove(room) {
+        if matches!(reason, ResetReason::Epoch | ResetReason::Ahead)
+            && from.is_none()
+            && self.wild.remove(room)
+        {
             return None;
         }
         // Another history, and something of the former one is really gone.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::truth::Truth;
 
+/// What one connection carried so far.
 #[derive(Debug, Default)]
 pub struct Stream {
     session: Option<SessionId>,
@@ -25,7 +26,8 @@ impl Stream {
         if !text.contains("\"reconnect\"") {
             return None;
         }
-        let frame: Value = serde_json::from_str(text).ok().filter(|frame: &Value| frame["type"] == "reconnect")?;
+        let frame: Value =
+            serde_json::from_str(text).ok().filter(|frame: &Value| frame["type"] == "reconnect")?;
         let room = RoomName::stored(frame["room"].as_str()?).ok()?;
         self.replays.insert(frame["ref"].as_u64()?, room.clone());
         Some((room, frame["last_message_id"].as_u64()?))

@@ -33,7 +33,12 @@ impl World {
         let number = self.numbers;
         let id = || PublishKey { sender: "key/http".into(), id: names::publish_id(&format!("h{number}")) };
         let key = self.dice().chance(40).then(id);
-        let durability = *self.dice().pick(&[None, Some(Durability::Disk), Some(Durability::Memory), Some(Durability::Memory)]);
+        let durability = *self.dice().pick(&[
+            None,
+            Some(Durability::Disk),
+            Some(Durability::Memory),
+            Some(Durability::Memory),
+        ]);
         Keep::Record { key, durability }
     }
 

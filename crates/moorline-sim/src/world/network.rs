@@ -77,7 +77,13 @@ impl World {
         }
     }
 
-    pub(crate) fn inbound(&mut self, shard: usize, client: usize, peer: moorline_proto::shard::Peer, text: &str) {
+    pub(crate) fn inbound(
+        &mut self,
+        shard: usize,
+        client: usize,
+        peer: moorline_proto::shard::Peer,
+        text: &str,
+    ) {
         let inbound = codec::decode(text);
         let is_current = self.peers[client].link == Some((shard, peer.connection));
         match &inbound.frame {

@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use moorline_broker::{
-    Announcements, Broker, BrokerError, Durability, Keep, LocalBroker, LogStats, Publication, Published, ReadLimit,
-    Survey, SurveyRequest,
+    Announcements, Broker, BrokerError, Durability, Keep, LocalBroker, LogStats, Publication, Published,
+    ReadLimit, Survey, SurveyRequest,
 };
 use moorline_proto::batch::Page;
 use moorline_proto::id::{RoomName, SessionId, UserId};
@@ -106,7 +106,9 @@ impl Waiting {
                 match answer {
                     Asker::Waits(answer) => {
                         // Whoever asked may not wait any more.
-                        let _gone = answer.send(published.map_or(Err(BrokerError::Unavailable), |published| published.map(kept)));
+                        let _gone = answer.send(
+                            published.map_or(Err(BrokerError::Unavailable), |published| published.map(kept)),
+                        );
                     }
                     Asker::Answered => self.inner.unsubscribe(room),
                     Asker::Refused => {}

@@ -35,8 +35,9 @@ impl Content {
     fn state(&self, room: &RoomName) -> RoomState {
         let state = self.log.state(room);
         // A room that had nothing goes on from before its first record.
-        let last = |(epoch, lasts): &(Epoch, BTreeMap<RoomName, Offset>)| {
-            Position { epoch: *epoch, offset: lasts.get(room).copied().unwrap_or_default() }
+        let last = |(epoch, lasts): &(Epoch, BTreeMap<RoomName, Offset>)| Position {
+            epoch: *epoch,
+            offset: lasts.get(room).copied().unwrap_or_default(),
         };
         let former: Formers = self.formers.iter().rev().map(last).take(Formers::MAX).collect();
         RoomState { epoch: self.epoch, former, ..state }

@@ -83,8 +83,11 @@ impl Sessions {
             Outcome::Written => state.before = std::mem::replace(&mut state.safe, records),
             Outcome::Full => state.has_changed = true,
         }
-        let answers =
-            if state.is_full { std::mem::take(&mut state.answers) } else { state.answers.drain(..count).collect() };
+        let answers = if state.is_full {
+            std::mem::take(&mut state.answers)
+        } else {
+            state.answers.drain(..count).collect()
+        };
         let result = if state.is_full { Err(StoreError::Unavailable) } else { Ok(()) };
         for answer in answers {
             let _gone = answer.send(result); // whoever asked may not wait any more
