@@ -61,7 +61,7 @@ impl Driver {
             links: BTreeMap::new(),
             slots: BTreeMap::new(),
             users: Rc::clone(&backend.users),
-            random: Random(random.next()),
+            random: Random(random.number()),
             partial_percent: 30,
             offered: None,
             violations: Vec::new(),

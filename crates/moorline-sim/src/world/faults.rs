@@ -161,7 +161,7 @@ impl World {
         }
         for index in 0..self.shards.len() {
             let links = std::mem::take(&mut self.shards[index].sockets.links);
-            let seed = self.faults.random.next();
+            let seed = self.faults.random.number();
             let mut shard = Driver::new(&self.config, &self.backend, now, seed);
             shard.saves_at_once = true;
             shard.is_prompt = self.shards[index].is_prompt;

@@ -114,7 +114,7 @@ impl World {
         };
         let backend = Rc::new(Backend::new(ground, clock.clone(), wildness.planted)?);
         let config = Arc::new(setting::config(&mut random));
-        let mut new_shard = || Driver::new(&config, &backend, moment(0), random.next());
+        let mut new_shard = || Driver::new(&config, &backend, moment(0), random.number());
         let shards = (0..wildness.shards).map(|_| new_shard()).collect();
         let mut world = Self {
             random,
@@ -172,7 +172,7 @@ impl World {
         let user = self.random.chance(60).then(|| names::user(["ann", "bob"][self.random.below(2)]));
         let session = self.random.chance(50).then(|| names::session(&format!("s{number}")));
         let home = self.random.chance(40).then(|| self.any_room());
-        let config = ClientConfig { session: session.clone(), metadata: None, seed: self.random.next() };
+        let config = ClientConfig { session: session.clone(), metadata: None, seed: self.random.number() };
         let now = self.now().instant;
         self.peers.push(Peer { wanted: session, ..Peer::new(config, user, home, now) });
         self.drain_client(number);

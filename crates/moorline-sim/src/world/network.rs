@@ -129,7 +129,7 @@ impl World {
         }
         let (user, home) = (peer.app.user.clone(), peer.home.clone());
         let mut bits = [0; 32];
-        bits[..8].copy_from_slice(&self.random.next().to_le_bytes());
+        bits[..8].copy_from_slice(&self.random.number().to_le_bytes());
         let claim = Claim {
             connection: id,
             identity: user.map_or_else(Identity::anonymous, Identity::user),

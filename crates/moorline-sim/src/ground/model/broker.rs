@@ -137,7 +137,8 @@ impl Waiting {
     fn early(&self, state: &State, publication: &Publication) -> Option<Published> {
         let Keep::Record { key, durability } = &publication.keep else { return None };
         let is_lie = self.planted == Some(Planted::AckBeforeCommit);
-        if key.is_some() && !is_lie || *durability != Some(Durability::Memory) && !is_lie {
+        let is_certain = key.is_none() && *durability == Some(Durability::Memory);
+        if !is_certain && !is_lie {
             return None;
         }
         let position = self.position(state, publication)?;
