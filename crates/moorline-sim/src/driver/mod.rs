@@ -17,6 +17,7 @@ use moorline_proto::time::Now;
 use self::answers::{Answers, Pending};
 pub use self::sockets::Sockets;
 use crate::backend::Backend;
+use crate::invariants::{bounds, takeover};
 use crate::planted::Planted;
 use crate::random::Random;
 
@@ -138,16 +139,18 @@ impl Driver {
                 self.take_in(now, input);
             }
         }
+        if !self.established.is_empty() {
+            let second = takeover::check(&self.sockets.links, &self.sockets.slots);
+            self.sockets.violations.extend(second);
+        }
         for violation in std::mem::take(&mut self.sockets.violations) {
             self.backend.violation(violation);
         }
     }
 
     fn check_bound(&self, waiting: usize) {
-        const FRAME_MAX: usize = 600;
-        let bound = self.config.pending_max_bytes * 2 + FRAME_MAX;
-        if waiting > bound {
-            self.backend.violation(format!("{waiting} bytes wait for a connection; the bound is {bound}"));
+        if let Some(problem) = bounds::pending(waiting, self.config.pending_max_bytes) {
+            self.backend.violation(problem);
         }
     }
 

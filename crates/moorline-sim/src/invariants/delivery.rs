@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use moorline_proto::id::{RoomName, SessionId, UserId};
 use moorline_proto::shard::ConnectionId;
 
+use super::{exclusion, membership};
 use crate::truth::Truth;
 
 /// Where an application stands in a room. What lies after `low` up to `high` may come or not: it was published while the
@@ -57,11 +58,12 @@ impl App {
         if record.envelope != text {
             return Some(format!("{session} got {text} as {offset} of {room}, not {}", record.envelope));
         }
-        if !record.is_for(&session, user) {
-            return Some(format!("{session} got {offset} of {room}, which is not for it"));
+        let wrong = exclusion::check(record, room, &session, user);
+        if wrong.is_some() {
+            return wrong;
         }
         let Some(at) = self.rooms.get_mut(room) else {
-            return Some(format!("{session} got {offset} of {room} and is no member"));
+            return membership::check(false, room, &session);
         };
         let mut before = *at;
         *at = At::exactly(offset);
@@ -87,11 +89,10 @@ impl App {
         let Some(record) = truth.ephemeral.get(text) else {
             return Some(format!("{session} got {text}, which was never said"));
         };
-        if !record.is_for(&session, self.user.as_ref()) {
-            return Some(format!("{session} got {text}, which is not for it"));
-        }
-        if !self.rooms.contains_key(room) {
-            return Some(format!("{session} got {text} of {room} and is no member"));
+        let excluded = exclusion::check(record, room, &session, self.user.as_ref());
+        let wrong = excluded.or_else(|| membership::check(self.rooms.contains_key(room), room, &session));
+        if wrong.is_some() {
+            return wrong;
         }
         let is_new = self.ephemeral.insert(text.to_owned());
         (!is_new).then(|| format!("{session} got {text} twice"))

@@ -2,10 +2,14 @@
 
 pub mod acks;
 pub mod answers;
+pub mod bounds;
 pub mod convergence;
 pub mod delivery;
+pub mod exclusion;
 pub mod leaks;
 pub mod meaning;
+pub mod membership;
 pub mod order;
 pub mod resets;
 pub mod stream;
+pub mod takeover;

@@ -34,6 +34,7 @@ impl World {
                 };
                 if !self.is_calm && self.random.chance(4) {
                     shard.behind = true;
+                    self.faults.count("announcement lost");
                 } else {
                     shard.announced.push_back(input);
                 }

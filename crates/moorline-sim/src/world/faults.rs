@@ -69,7 +69,7 @@ impl World {
     }
 
     /// Counts a fault.
-    pub(super) fn fault(&mut self, fault: &'static str) {
+    pub(crate) fn fault(&mut self, fault: &'static str) {
         self.faults.count(fault);
     }
 

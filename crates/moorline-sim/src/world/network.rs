@@ -233,6 +233,7 @@ impl World {
         }
         let half_open = self.random.chance(40);
         self.note(|| format!("{index} is cut off, half open: {half_open}"));
+        self.fault(if half_open { "cut off, half open" } else { "cut off" });
         self.abandon(index, half_open);
         let now = self.now().instant;
         self.peers[index].client.handle(now, client::Input::Closed(None));

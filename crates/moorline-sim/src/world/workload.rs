@@ -2,7 +2,7 @@
 
 use moorline_proto::client;
 use moorline_proto::id::{RoomName, SessionId};
-use moorline_proto::position::{Offset, Position};
+use moorline_proto::position::{Epoch, Offset, Position};
 use moorline_proto::record::Except;
 use moorline_proto::resume::Since;
 use moorline_proto::shard::ConnectionId;
@@ -45,6 +45,11 @@ impl World {
 
     /// From where to join, and where the room's head is if that is from now on.
     pub(crate) fn since(&mut self, index: usize, room: &RoomName) -> (Since, u64) {
+        if self.has_store() && self.dice().chance(15) {
+            let position = self.odd_position(room);
+            self.peers[index].app.wild.insert(room.clone());
+            return (Since::Position(position), 0);
+        }
         match self.random.below(4) {
             0 => (Since::Start, 0),
             1 => {
@@ -57,6 +62,27 @@ impl World {
                 let head = self.backend.state(room).head.0;
                 (Since::Now, if is_unanswered { 0 } else { head })
             }
+        }
+    }
+
+    /// A position that the room never had, does not have yet, lost before anybody saw it, or had in a former epoch.
+    fn odd_position(&mut self, room: &RoomName) -> Position {
+        let state = self.backend.state(room);
+        let (lost, former) = {
+            let truth = self.backend.truth.borrow();
+            (truth.meanings.beyond(room, state.head.0), truth.former_epochs.last().copied())
+        };
+        let known = usize::try_from(state.head.0).unwrap_or(0) + 1;
+        let dice = self.dice();
+        let offset = Offset(dice.below(known) as u64);
+        match dice.below(4) {
+            0 => Position { epoch: Epoch(0xbad), offset },
+            1 => Position { offset: Offset(state.head.0 + 5), ..state.position() },
+            2 if !lost.is_empty() => {
+                let (epoch, offset) = *dice.pick(&lost);
+                Position { epoch, offset: Offset(offset) }
+            }
+            _ => Position { epoch: former.unwrap_or(state.epoch), offset },
         }
     }
 
