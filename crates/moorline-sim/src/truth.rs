@@ -49,6 +49,8 @@ pub struct Truth {
     pub ended: BTreeSet<SessionId>,
     /// What was tried to be published, and what the answers were.
     pub tries: Tries,
+    /// What was gone when the store was opened last, perhaps before anybody saw it.
+    pub gone: BTreeMap<RoomName, u64>,
     /// The latest that the wall clock ever showed to who published.
     pub latest: Timestamp,
     /// What each position means.
@@ -176,7 +178,13 @@ impl Truth {
         if let Ok(Answer::Stored { position, .. }) = answer {
             found.extend(self.meanings.is(room, (position.epoch, position.offset.0), number));
         }
-        let at = |offset| self.at(room, offset).map(|record| answers::number_of(record.envelope.as_bytes()));
+        let gone = self.gone.get(room).copied().unwrap_or_default();
+        let at = |offset| match self.at(room, offset) {
+            Some(record) => Some(answers::number_of(record.envelope.as_bytes())),
+            // Kept by the last commit before a crash, and too old when the store was opened again.
+            None if offset <= gone => Some(number),
+            None => None,
+        };
         found.extend(answers::wrong(room, number, answer, at));
         self.tries.answered(room, number, sender, answer);
         found
@@ -185,6 +193,8 @@ impl Truth {
     /// A store was opened again and has these records. Returns what is wrong with them.
     pub fn reopened(&mut self, room: &RoomName, state: &RoomState, records: &[Record]) -> Vec<String> {
         let mut found = Vec::new();
+        let gone = if state.head == Offset::START { u64::MAX } else { state.cut.0 };
+        self.gone.insert(room.clone(), gone);
         if state.head == Offset::START {
             self.forgotten.insert(room.clone(), self.head(room));
             return found;

@@ -41,7 +41,8 @@ pub struct App {
     pub unsure: BTreeMap<RoomName, ConnectionId>,
     /// After which offsets a room may begin again on this connection: each once.
     pub replays: BTreeMap<RoomName, Vec<u64>>,
-    /// Rooms that it asked to join at a position that they never had, or do not have any more.
+    /// Rooms that it asked to join at a position that they never had, or do not have any more: a join that is sent again is
+    /// answered again.
     pub wild: BTreeSet<RoomName>,
     /// Where a room's head was when the application asked to join, by room.
     pub asked: BTreeMap<RoomName, u64>,

@@ -50,7 +50,7 @@ impl App {
         }
         if matches!(reason, ResetReason::Epoch | ResetReason::Ahead)
             && from.is_none()
-            && self.wild.remove(room)
+            && self.wild.contains(room)
         {
             return None;
         }
