@@ -111,6 +111,25 @@ pub struct SurveyRequest {
     pub room: RoomName,
     /// From where it reads.
     pub since: Since,
+    /// Where it says that it stands: that counts where it is the later of both, and means something in this history.
+    pub named: Option<Position>,
+}
+
+impl SurveyRequest {
+    /// About a reader that says nothing.
+    #[must_use]
+    pub const fn new(room: RoomName, since: Since) -> Self {
+        Self { room, since, named: None }
+    }
+
+    /// Decides how the reader goes on in a room in this state.
+    #[must_use]
+    pub fn resume(&self, state: &RoomState) -> Resume {
+        match (self.since, self.named) {
+            (Since::Position(acked), Some(named)) => later(acked, named, state),
+            (since, _) => since.resume(state),
+        }
+    }
 }
 
 /// From where a reader reads.
@@ -145,6 +164,19 @@ pub struct Survey {
     pub resume: Resume,
     /// How many kept records behind that are for this reader.
     pub deliverable: u64,
+}
+
+/// Decides between what a reader has acknowledged and what it names. Numbers of former histories that go on are this one's.
+fn later(acked: Position, named: Position, state: &RoomState) -> Resume {
+    if acked.epoch == named.epoch {
+        return resume(Position { offset: acked.offset.max(named.offset), ..acked }, state);
+    }
+    match (resume(acked, state), resume(named, state)) {
+        (Resume::Continue(acked), Resume::Continue(named)) => Resume::Continue(acked.max(named)),
+        (Resume::Reset { .. }, goes_on @ Resume::Continue(_)) => goes_on,
+        (_, ahead @ Resume::Reset { reason: ResetReason::Ahead, .. }) => ahead,
+        (acked, Resume::Reset { .. }) => acked,
+    }
 }
 
 /// Decides how a reader that stands at `asked` goes on in a room in this state.
@@ -197,6 +229,39 @@ mod tests {
         ] {
             let asked = Position { epoch: Epoch(epoch), offset: Offset(offset) };
             assert_eq!(resume(asked, &state), expected, "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn the_later_of_two_positions_counts_whatever_history_they_are_of() {
+        let last = Position { epoch: Epoch(1), offset: Offset(15) };
+        let state = RoomState {
+            epoch: Epoch(2),
+            head: Offset(20),
+            cut: Offset(10),
+            former: [last].into_iter().collect(),
+            ..RoomState::default()
+        };
+        let at = |(epoch, offset)| Position { epoch: Epoch(epoch), offset: Offset(offset) };
+        let reset =
+            |reason, from: Option<u64>| Resume::Reset { reason, from: from.map(Offset), to: Offset(10) };
+        for (acked, named, expected) in [
+            ((1, 11), (2, 18), Resume::Continue(Offset(18))),
+            ((2, 12), (1, 14), Resume::Continue(Offset(14))),
+            ((2, 14), (1, 12), Resume::Continue(Offset(14))),
+            ((2, 14), (1, 16), Resume::Continue(Offset(14))),
+            ((2, 14), (9, 3), Resume::Continue(Offset(14))),
+            ((1, 3), (2, 14), Resume::Continue(Offset(14))),
+            ((9, 3), (2, 14), Resume::Continue(Offset(14))),
+            ((1, 12), (2, 21), reset(ResetReason::Ahead, None)),
+            ((2, 12), (2, 21), reset(ResetReason::Ahead, None)),
+            ((1, 3), (2, 4), reset(ResetReason::Retention, Some(3))),
+            ((9, 3), (8, 4), reset(ResetReason::Epoch, None)),
+        ] {
+            let since = Since::Position(at(acked));
+            let room = RoomName::new("a").expect("a name");
+            let request = SurveyRequest { named: Some(at(named)), ..SurveyRequest::new(room, since) };
+            assert_eq!(request.resume(&state), expected, "{acked:?} {named:?}");
         }
     }
 

@@ -61,7 +61,8 @@ async fn room(State(node): State<Node>, upgrade: Upgrade) -> Result<Response, Up
 
 fn start(sessions: &Arc<Sessions>) -> Node {
     let log = MemoryLog::new(Epoch(7), RetentionRules::default());
-    let broker = Arc::new(LocalBroker::new(log, || Timestamp(0), Durability::Memory));
+    let broker =
+        Arc::new(LocalBroker::new(log, || moorline_proto::time::Now::at(Timestamp(0)), Durability::Memory));
     let backend = Backend::new(broker, Arc::clone(sessions) as _);
     Node::start(Config { shards: 2, ..Config::default() }, backend, Hooks::default()).unwrap()
 }

@@ -50,7 +50,7 @@ pub(super) async fn page(broker: &impl Broker, room: &RoomName) -> Page {
 }
 
 async fn survey(broker: &impl Broker, reader: (&str, Option<&str>), since: Since) -> Survey {
-    let requests = vec![SurveyRequest { room: room("a"), since }];
+    let requests = vec![SurveyRequest::new(room("a"), since)];
     let surveys = broker.survey(session(reader.0), reader.1.map(user), requests).await.expect("a survey");
     assert_eq!(surveys.len(), 1);
     surveys[0]
@@ -203,7 +203,7 @@ pub async fn a_survey_answers_in_the_order_of_its_requests(broker: impl Broker) 
         }
     }
     let names = ["c", "unknown", "a", "c", "b"].map(room);
-    let request = |room: &RoomName| SurveyRequest { room: room.clone(), since: Since::Start };
+    let request = |room: &RoomName| SurveyRequest::new(room.clone(), Since::Start);
     let requests = names.iter().map(request).collect();
     let surveys = broker.survey(session("s"), None, requests).await.expect("surveys");
     assert_eq!(surveys.iter().map(|survey| survey.deliverable).collect::<Vec<_>>(), [3, 0, 1, 3, 2]);

@@ -216,7 +216,7 @@ impl Inner {
 
     pub(super) fn survey(&self, request: &SurveyRequest, reader: Reader<'_>) -> Survey {
         let state = self.state(&request.room);
-        let resume = request.since.resume(&state);
+        let resume = request.resume(&state);
         let start = match resume {
             Resume::Continue(after) => after,
             Resume::Reset { to, .. } => to,

@@ -106,7 +106,7 @@ impl Stage {
             let (Staged::Change { waiting, .. } | Staged::Follower { waiting, .. }) = staged;
             if let Some((sender, _)) = waiting.take() {
                 // Who asked may be gone.
-                let _gone = sender.send(Err(BrokerError::CannotKeep));
+                let _gone = sender.send(Err(BrokerError::Unavailable));
             }
         }
     }

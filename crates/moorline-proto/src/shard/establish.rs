@@ -17,7 +17,7 @@ use crate::identity::Identity;
 use crate::metadata;
 use crate::position::{Epoch, Offset, Position};
 use crate::resume::{Since, Survey, SurveyRequest};
-use crate::session_record::{Mark, SessionRecord};
+use crate::session_record::SessionRecord;
 use crate::token::ResumeToken;
 
 /// What a connection brings when its handshake is over.
@@ -189,8 +189,8 @@ impl Shard {
         }
         .into_iter()
         .map(|mark| {
-            let start = if is_stale { mark.acked } else { self.start(claim, &mark) };
-            SurveyRequest { since: Since::Position(start), room: mark.room }
+            let named = named(claim, &mark.room, mark.acked.epoch).filter(|_| !is_stale);
+            SurveyRequest { named, ..SurveyRequest::new(mark.room, Since::Position(mark.acked)) }
         })
         .collect();
         let begins = match found {
@@ -227,17 +227,6 @@ impl Shard {
         };
         let Some((record, token)) = record.zip(claim.resume_token.as_ref()) else { return false };
         !record.tokens.accepts(token)
-    }
-
-    /// Where a resumed session goes on: the later of what it acknowledged and what it names.
-    fn start(&self, claim: &Claim, mark: &Mark) -> Position {
-        match named(claim, &mark.room, mark.acked.epoch) {
-            Some(named) if named.epoch == mark.acked.epoch => {
-                Position { offset: named.offset.max(mark.acked.offset), ..named }
-            }
-            Some(named) if named.epoch == self.room(self.everyone).position.epoch => named,
-            _ => mark.acked,
-        }
     }
 
     pub(super) fn attach(
@@ -408,7 +397,7 @@ impl Shard {
 fn add(requests: &mut Vec<SurveyRequest>, rooms: impl Iterator<Item = RoomName>, since: Since) {
     for room in rooms {
         if !requests.iter().any(|request| request.room == room) {
-            requests.push(SurveyRequest { room, since });
+            requests.push(SurveyRequest::new(room, since));
         }
     }
 }

@@ -210,7 +210,7 @@ impl Shard {
             })),
             session: session.id().clone(),
             user: session.user().cloned(),
-            requests: vec![SurveyRequest { room: name.clone(), since }],
+            requests: vec![SurveyRequest::new(name.clone(), since)],
         });
         Ok(())
     }

@@ -51,7 +51,16 @@ impl Shard {
                 }
                 Resume::Reset { reason, from, to } => {
                     let to = Position { offset: to.max(least), ..position };
-                    resets.push(reset(&request.room, reason, to, from));
+                    let known = named(claim, &request.room, position.epoch);
+                    let known = known.filter(|_| !is_stale && !is_new && from.is_some());
+                    match known.map(|known| resume(known, &survey.state)) {
+                        // What it names by a former history's number it has: only what lies beyond is lost to it.
+                        Some(Resume::Continue(_)) => {}
+                        Some(Resume::Reset { reason, from: from @ Some(_), .. }) => {
+                            resets.push(reset(&request.room, reason, to, from));
+                        }
+                        _ => resets.push(reset(&request.room, reason, to, from)),
+                    }
                     to
                 }
             };
@@ -102,11 +111,13 @@ impl Shard {
             return;
         }
         let room = self.open_room(name);
+        // In a new epoch too: a reset that is lost with its connection is told again.
+        let acked = self.session(key).membership(room).map_or(start.offset, |membership| membership.acked);
         self.enter(key, room, start);
         if let Some(membership) = self.session_mut(key).membership_mut(room) {
             membership.begin = if is_new && name.is_own() { start.offset } else { least };
             // What a reset skipped counts as processed: it will never come again.
-            membership.acked = if is_new { start.offset } else { membership.acked.min(start.offset) };
+            membership.acked = if is_new { start.offset } else { acked.min(start.offset) };
             membership.sent = start.offset;
         }
     }

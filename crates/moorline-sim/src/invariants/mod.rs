@@ -1,0 +1,15 @@
+//! What must hold, one property a file. Each says what is wrong in a sentence, or nothing.
+
+pub mod acks;
+pub mod answers;
+pub mod bounds;
+pub mod convergence;
+pub mod delivery;
+pub mod exclusion;
+pub mod leaks;
+pub mod meaning;
+pub mod membership;
+pub mod order;
+pub mod resets;
+pub mod stream;
+pub mod takeover;
