@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use moorline_proto::id::RoomName;
+use moorline_proto::time::Instant;
 
 use crate::args::Arguments;
 use crate::content::LAST;
@@ -139,12 +140,11 @@ impl World {
 
     /// kill -9 and a start on the same data.
     pub(crate) async fn kill(&mut self) -> Result<()> {
-        self.kill_and(|| Ok(())).await
+        self.kill_and(self.run.now(), || Ok(())).await
     }
 
-    /// kill -9, something that is done while the server is down, and a start.
-    pub(crate) async fn kill_and(&mut self, between: impl FnOnce() -> Result<()>) -> Result<()> {
-        let at = self.run.now();
+    /// kill -9, something that is done while the server is down, and a start. From `at` on nothing was kept.
+    pub(crate) async fn kill_and(&mut self, at: Instant, between: impl FnOnce() -> Result<()>) -> Result<()> {
         self.server.kill().await?;
         between()?;
         self.back(at, false).await
@@ -157,7 +157,7 @@ impl World {
         self.back(at, true).await
     }
 
-    async fn back(&mut self, at: moorline_proto::time::Instant, clean: bool) -> Result<()> {
+    async fn back(&mut self, at: Instant, clean: bool) -> Result<()> {
         self.server.up().await.context("starting the server again")?;
         self.stops.push(Stop { at, back: self.run.now(), clean });
         Ok(())

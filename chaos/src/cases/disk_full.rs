@@ -69,7 +69,8 @@ async fn full(plan: &Plan) -> Result<Vec<Bar>> {
     fill(&filler)?;
     let told = wait(&api, |status, _| status == 503).await;
     bars.push(Bar::new("it says so a second time", told.is_some()));
-    world.kill_and(|| fs::remove_file(&filler).context("removing the filler")).await?;
+    let full_at = world.run.now();
+    world.kill_and(full_at, || fs::remove_file(&filler).context("removing the filler")).await?;
     crowd.stop();
     for publisher in publishers {
         world.publications.extend(publisher.await?);

@@ -45,8 +45,9 @@ pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
     let (begun, mut cuts) = (Instant::now(), 0);
     while begun.elapsed() < Duration::from_secs(plan.arguments.seconds) {
         tokio::time::sleep(random.millis(500, 3_000)).await;
+        let cut = world.run.now();
         disk.cut_power()?;
-        world.kill_and(|| disk.restore_power()).await?;
+        world.kill_and(cut, || disk.restore_power()).await?;
         cuts += 1;
     }
     crowd.stop();

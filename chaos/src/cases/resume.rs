@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::room;
-use crate::peer::{Heard, Peer};
+use crate::peer::{Heard, Peer, PeerError};
 use crate::publisher::{Letter, Publisher};
 use crate::random::Random;
 use crate::report::{Bar, Verdict};
@@ -109,7 +109,7 @@ async fn guesses(plan: &Plan, place: &Place, publisher: &mut Publisher) -> Resul
         let place = place.clone();
         guessing.spawn(async move {
             let mut peer = Peer::open(&place, None, &claim(Some(&token))).await?;
-            Ok::<_, crate::peer::PeerError>(leaks(&mut peer).await)
+            Ok::<_, PeerError>(leaks(&mut peer).await)
         });
     }
     let mut leaked = 0;
@@ -135,7 +135,8 @@ async fn race(plan: &Plan, server: &Server, publisher: &mut Publisher) -> Result
     while let Some(racer) = racing.join_next().await {
         match racer? {
             Ok(racer) => racers.push(racer),
-            Err(_) => ungreeted += 1,
+            Err(PeerError::Closed(Some(4001))) => ungreeted += 1,
+            Err(error) => return Err(error).context("a racer"),
         }
     }
     whisper(publisher).await?;
@@ -156,7 +157,7 @@ async fn race(plan: &Plan, server: &Server, publisher: &mut Publisher) -> Result
         }
     }
     let what = format!(
-        "of {count} at once exactly one owns it (owners {owners}, closed with 4001 {replaced}, not greeted {ungreeted}, others {other})"
+        "of {count} at once exactly one owns it (owners {owners}, closed with 4001 after the greeting {replaced}, before it {ungreeted}, others {other})"
     );
     Ok(Bar::new(what, owners == 1 && other == 0))
 }
