@@ -8,5 +8,6 @@ const FRAME_MAX_BYTES: usize = 600;
 #[must_use]
 pub fn pending(waiting_bytes: usize, pending_max_bytes: usize) -> Option<String> {
     let bound = pending_max_bytes * 2 + FRAME_MAX_BYTES;
-    (waiting_bytes > bound).then(|| format!("{waiting_bytes} bytes wait for a connection; the bound is {bound}"))
+    (waiting_bytes > bound)
+        .then(|| format!("{waiting_bytes} bytes wait for a connection; the bound is {bound}"))
 }
