@@ -151,6 +151,7 @@ impl World {
         self.faults.is_begun = false;
         self.backend.restart();
         self.come_back();
+        self.acks_after_crash();
     }
 
     /// New shards, with the old connections' ends.
