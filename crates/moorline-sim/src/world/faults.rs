@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use moorline_broker::RetentionRules;
+use moorline_proto::id::RoomName;
+use moorline_proto::position::Offset;
 use moorline_proto::shard::Input;
 
 use super::{Scenario, World};
 use crate::driver::Driver;
 use crate::ground::{Outcome, Unsynced};
 use crate::invariants::acks::Acks;
+use crate::link::Up;
 use crate::random::Random;
 
 /// What is wrong at the moment, and what was.
@@ -89,6 +92,7 @@ impl World {
                 self.note(|| format!("the disk is full for {seconds} s"));
             }
             361..365 => self.set_wall_clock(),
+            365..465 => self.somebody_acknowledges(),
             _ => {}
         }
     }
@@ -109,6 +113,22 @@ impl World {
         self.note(|| format!("a commit is {outcome:?}"));
         self.backend.end(outcome);
         self.acks_ended(outcome);
+    }
+
+    /// A client acknowledges what it has of a room, of its own accord.
+    fn somebody_acknowledges(&mut self) {
+        let index = self.faults.random.below(self.peers.len());
+        let peer = &self.peers[index];
+        let rooms: Vec<&RoomName> = peer.app.rooms.keys().collect();
+        if rooms.is_empty() || !peer.client.is_established() {
+            return;
+        }
+        let room = (*self.faults.random.pick(&rooms)).clone();
+        let Some((Some(epoch), offset)) = self.peers[index].client.position(&room) else { return };
+        let position = serde_json::json!({"type": "ack", "room": room, "epoch": epoch, "message_id": offset});
+        if let Some(link) = self.link_of(index).filter(|_| offset > Offset::START) {
+            link.to_server.push_back(Up::Text(position.to_string()));
+        }
     }
 
     fn set_wall_clock(&mut self) {
@@ -151,6 +171,7 @@ impl World {
         self.faults.is_begun = false;
         self.backend.restart();
         self.come_back();
+        self.acks_after_crash();
     }
 
     /// New shards, with the old connections' ends.
