@@ -35,6 +35,12 @@ pub trait Place: fmt::Debug + Send + 'static {
 
     /// How many bytes there are.
     fn bytes(&self) -> u64;
+
+    /// What the journal may have, in bytes, beyond half as much again as the log keeps, before it is cleaned. Default 4 MiB: less is not
+    /// worth the work.
+    fn slack_bytes(&self) -> u64 {
+        4 * 1024 * 1024
+    }
 }
 
 /// A directory with one file, which nobody else may read.

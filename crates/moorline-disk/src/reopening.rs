@@ -12,9 +12,9 @@ use moorline_proto::resume::RoomState;
 use moorline_proto::time::Now;
 
 use crate::journal::{self, Journal};
-use crate::layout::RoomRow;
 use crate::log::{self, DiskLog, Memory};
 use crate::pending::Pending;
+use crate::store::rows;
 use crate::testing::VolatileDisk;
 
 /// After so many changes it is opened again.
@@ -56,12 +56,7 @@ impl Reopening {
 
     fn reopen(&mut self) {
         if let Some(Open { memory, journal, .. }) = self.open.take() {
-            let memory = log::lock(&memory);
-            let rows = memory.room_names().into_iter().filter_map(|room| {
-                let head = memory.room_head(&room)?;
-                (head.cut > Offset::START).then(|| (room, RoomRow::of(&head)))
-            });
-            journal.close(&rows.collect::<Vec<_>>()).expect("closed");
+            journal.close(&rows(&log::lock(&memory))).expect("closed");
         }
         let at = (self.now, Epoch(7));
         let (journal, restored) =
@@ -84,7 +79,9 @@ impl Reopening {
         let open = self.open.as_mut().expect("open");
         let result = act(&mut open.log);
         if let Some(batch) = open.pending.take() {
-            let cleaning = open.journal.clean(&open.memory).expect("cleaned");
+            let soiled = open.journal.read_oldest(&open.memory).expect("read");
+            let clean = |soiled| open.journal.clean(&soiled, &log::lock(&open.memory)).expect("cleaned");
+            let cleaning = soiled.map(clean);
             open.journal.commit(&batch, cleaning.as_ref()).expect("committed");
         }
         if self.changes >= REOPEN_EVERY {

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use moorline_broker::{Durability, LocalBroker, MemorySessions, RetentionRules};
-use moorline_proto::position::Epoch;
+use moorline_broker::{Durability, LocalBroker, MemoryLog, MemorySessions, RetentionRules};
+use moorline_proto::id::RoomName;
+use moorline_proto::position::{Epoch, Offset};
 use moorline_proto::session_record::SessionRecord;
 use moorline_proto::time::{Now, Timestamp};
 
@@ -151,23 +152,39 @@ impl Ground {
         std::mem::take(&mut self.restored)
     }
 
-    /// Takes what has changed since the last one; none where nothing has.
+    /// Takes what has changed since the last one; none where nothing has. Reads a little of the file, so that it can be cleaned.
     #[must_use]
     pub fn begin_commit(&self) -> Option<Commit> {
-        let batch = self.broker.begin_commit(|| self.pending.take())?;
-        Some(Commit { batch, cleaning: None })
+        let mut journal = self.journal();
+        let soiled = journal.read_oldest(&self.memory);
+        let begun = self.broker.begin_commit(|| {
+            let batch = self.pending.take()?;
+            let soiled = soiled.as_ref().ok().and_then(Option::as_ref);
+            Some((batch, soiled.map(|soiled| journal.clean(soiled, &log::lock(&self.memory)))))
+        });
+        let (batch, cleaned) = begun?;
+        let cleaning = match soiled.and_then(|_| cleaned.transpose()) {
+            Ok(cleaning) => cleaning,
+            Err(error) => {
+                // The commit goes without: it tells whether the file can be written all the same.
+                tracing::warn!(%error, "the store could not be cleaned");
+                journal.fail();
+                None
+            }
+        };
+        Some(Commit { batch, cleaning })
+    }
+
+    fn journal(&self) -> std::sync::MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes it. Blocks. After a failure it is to be written again, before any other is begun.
     ///
     /// # Errors
     /// It is not known whether it was written.
-    pub fn write(&self, commit: &mut Commit) -> Result<(), WriteError> {
-        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        if commit.cleaning.is_none() {
-            commit.cleaning = journal.clean(&self.memory).inspect_err(|_| journal.fail())?;
-        }
-        journal.commit(&commit.batch, commit.cleaning.as_ref())
+    pub fn write(&self, commit: &Commit) -> Result<(), WriteError> {
+        self.journal().commit(&commit.batch, commit.cleaning.as_ref())
     }
 
     /// It is written: tells who waits, and lets everybody see it.
@@ -184,7 +201,7 @@ impl Ground {
         self.broker.end_commit(false);
     }
 
-    /// Closes it: the next start is a clean one. What was not committed is lost.
+    /// Keeps what waits, and closes: the next start is a clean one.
     ///
     /// # Errors
     /// It could not be written: the next start is an unclean one.
@@ -192,20 +209,31 @@ impl Ground {
         if let Some(trouble) = self.pending.trouble() {
             return Err(WriteError::Unfinished(trouble));
         }
-        let memory = log::lock(&self.memory);
-        let rows = memory.room_names().into_iter().filter_map(|room| {
-            let head = memory.room_head(&room)?;
-            // A room of which nothing is gone begins with its entries.
-            (head.cut > moorline_proto::position::Offset::START).then(|| (room, RoomRow::of(&head)))
-        });
-        let rows: Vec<_> = rows.collect();
-        drop(memory);
+        let (batch, rows) =
+            self.broker.begin_commit(|| (self.pending.take(), rows(&log::lock(&self.memory))));
+        if let Some(batch) = batch {
+            let commit = Commit { batch, cleaning: None };
+            self.write(&commit)?;
+            self.end_commit(commit);
+        }
+        // Whoever still publishes is told that nothing is kept any more.
+        self.broker.end_commit(false);
         self.journal.into_inner().unwrap_or_else(PoisonError::into_inner).close(&rows)
     }
 
     fn file_bytes(&self) -> u64 {
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner).file_bytes()
+        self.journal().file_bytes()
     }
+}
+
+/// What the entries of rooms do not tell. A room of which nothing is gone begins with its entries.
+pub(crate) fn rows(memory: &MemoryLog) -> Vec<(RoomName, RoomRow)> {
+    let names = memory.room_names().into_iter();
+    let rows = names.filter_map(|room| {
+        let head = memory.room_head(&room)?;
+        (head.cut > Offset::START).then(|| (room, RoomRow::of(&head)))
+    });
+    rows.collect()
 }
 
 /// A store in a directory, with a thread that commits.
@@ -278,8 +306,6 @@ impl Store {
     pub fn close(self) -> Result<(), CloseError> {
         let Self { ground, committer, .. } = self;
         drop(committer);
-        ground.broker.end_commit(ground.pending.trouble().is_none());
-        ground.broker.end_commit(false);
         match Arc::try_unwrap(ground) {
             Ok(ground) => Ok(ground.close()?),
             // The committer alone shared it, and has ended.
@@ -336,7 +362,7 @@ fn commit_until_closed(ground: &Ground, every: Duration) {
 fn write_until_kept(ground: &Ground, mut commit: Commit) {
     loop {
         let begun = Instant::now();
-        match ground.write(&mut commit) {
+        match ground.write(&commit) {
             Ok(()) => {
                 metrics::histogram!("moorline_store_commit_seconds").record(begun.elapsed().as_secs_f64());
                 metrics::counter!("moorline_store_commits_total", "outcome" => "ok").increment(1);

@@ -19,8 +19,6 @@ use crate::pending::CHUNK_BYTES;
 
 /// How much is read for one commit: a millisecond or two.
 const STEP_BYTES: usize = 1024 * 1024;
-/// What chunks may have beyond half as much again as the log keeps.
-const SLACK_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Where cleaning goes on.
 #[derive(Debug, Default)]
@@ -105,14 +103,22 @@ impl Packing {
     }
 }
 
+/// The oldest chunks, read to be cleaned.
+pub(crate) struct Soiled {
+    chunks: Vec<(u64, Vec<u8>)>,
+    next: Option<u64>,
+    /// The oldest chunk there is.
+    oldest: u64,
+}
+
 impl Journal {
-    /// The next step, where there is enough to be had.
+    /// Reads what is to be cleaned next, where there is enough to be had.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub(crate) fn clean(&self, memory: &Memory) -> Result<Option<Cleaning>, WriteError> {
+    pub(crate) fn read_oldest(&self, memory: &Memory) -> Result<Option<Soiled>, WriteError> {
         let kept = log::lock(memory).stats().bytes as u64;
-        let is_due = self.chunk_bytes > kept + kept / 2 + SLACK_BYTES
+        let is_due = self.chunk_bytes > kept + kept / 2 + self.slack_bytes
             && self.chunk_bytes > self.cleaning.rest_until_bytes;
         let Some(database) = self.database.as_ref().filter(|_| is_due) else { return Ok(None) };
         let transaction = database.begin_read()?;
@@ -129,25 +135,30 @@ impl Journal {
             chunks.push((key.value(), value.value().to_vec()));
         }
         let oldest = table.first()?.map_or(self.next_chunk, |(key, _)| key.value());
-        repack(&chunks, &log::lock(memory))
-            .map(|(written, rows)| {
-                let past = self.tombstones.iter().take_while(|(before, _)| *before <= oldest);
-                let past: Vec<&(u64, RoomName)> = past.collect();
-                let is_last =
-                    |(before, room): &&&(u64, RoomName)| self.last_tombstones.get(room) == Some(before);
-                let dead = past.iter().filter(is_last).map(|(_, room)| room.clone());
-                let obsolete = dead.filter(|room| log::lock(memory).room_head(room).is_none());
-                Some(Cleaning {
-                    read: chunks.iter().map(|(key, _)| *key).collect(),
-                    read_bytes: bytes as u64,
-                    written,
-                    rows,
-                    next,
-                    obsolete: obsolete.collect(),
-                    tombstones: past.len(),
-                })
-            })
-            .map_err(|error| WriteError::Io(std::io::Error::other(error)))
+        Ok(Some(Soiled { chunks, next, oldest }))
+    }
+
+    /// Leaves out what the log no longer keeps. To be called at one moment with taking the batch that it is written with: the heads
+    /// and cuts of rooms must be neither older nor newer than that.
+    ///
+    /// # Errors
+    /// A chunk cannot be read.
+    pub(crate) fn clean(&self, soiled: &Soiled, memory: &MemoryLog) -> Result<Cleaning, WriteError> {
+        let Soiled { chunks, next, oldest } = soiled;
+        let (written, rows) =
+            repack(chunks, memory).map_err(|error| WriteError::Io(std::io::Error::other(error)))?;
+        let past: Vec<_> = self.tombstones.iter().take_while(|(before, _)| before <= oldest).collect();
+        let is_last = |(before, room): &&&(u64, RoomName)| self.last_tombstones.get(room) == Some(before);
+        let dead = past.iter().filter(is_last).map(|(_, room)| room.clone());
+        Ok(Cleaning {
+            read: chunks.iter().map(|(key, _)| *key).collect(),
+            read_bytes: chunks.iter().map(|(_, chunk)| chunk.len() as u64).sum(),
+            written,
+            rows,
+            next: *next,
+            obsolete: dead.filter(|room| memory.room_head(room).is_none()).collect(),
+            tombstones: past.len(),
+        })
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Journal {
     /// Which of them is the room's last.
     last_tombstones: BTreeMap<RoomName, u64>,
     cleaning: cleaning::Progress,
+    /// What chunks may have too much before they are cleaned.
+    slack_bytes: u64,
 }
 
 /// Opens the engine over a place. A file that is not what it was may make the engine panic, which it says; that is damage too.

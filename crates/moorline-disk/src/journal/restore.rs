@@ -97,6 +97,7 @@ pub(crate) fn restore(
         error => OpenError::damaged(place.path(), error.to_string()),
     })?;
     let mut journal = Journal {
+        slack_bytes: place.slack_bytes(),
         place,
         database: Some(database),
         sync_failed,

@@ -70,7 +70,7 @@ impl Ground for Disk {
         let is_full = outcome == Outcome::Full;
         self.disk.set_full(is_full);
         self.disk.set_sync_fails(is_full && self.random.chance(30));
-        match store.write(&mut commit) {
+        match store.write(&commit) {
             Ok(()) => store.end_commit(commit),
             Err(error) => {
                 store.fail_commit(&mut commit, &error);
@@ -86,7 +86,7 @@ impl Ground for Disk {
         if let Some((store, mut commit)) = self.store.as_ref().zip(self.commit.take())
             && unsynced == Unsynced::Kept
         {
-            let _unknown = store.write(&mut commit); // nobody is told
+            let _unknown = store.write(&commit); // nobody is told
         }
         match unsynced {
             Unsynced::Kept => self.disk.kill(),
