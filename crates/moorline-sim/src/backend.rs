@@ -261,7 +261,9 @@ impl Backend {
         let rooms = self.truth.borrow().names();
         for room in rooms {
             let (state, records) = self.page(&room, Offset::START, usize::MAX);
-            let found = self.truth.borrow_mut().reopened(&room, &state, &records);
+            let marks = |record: &Arc<SessionRecord>| record.rooms.iter().any(|mark| mark.room == room);
+            let is_held = room.is_own() || self.restored.borrow().values().any(|(record, _)| marks(record));
+            let found = self.truth.borrow_mut().reopened((&room, is_held), &state, &records);
             self.violations(found);
         }
         self.truth.borrow_mut().tries.settle_after_restart();

@@ -71,7 +71,10 @@ impl Truth {
     /// The last record that was visible in a room; 0 where there was none.
     #[must_use]
     pub fn head(&self, room: &RoomName) -> u64 {
-        self.rooms.get(room).and_then(|records| records.last()).map_or(0, |last| last.offset)
+        let last = self.rooms.get(room).and_then(|records| records.last()).map_or(0, |last| last.offset);
+        // What the last commit before a crash kept may have been too old when the store was opened again: nobody saw it.
+        let unseen = self.gone.get(room).copied().filter(|gone| *gone != u64::MAX);
+        last.max(unseen.unwrap_or_default())
     }
 
     /// Up to where a room was forgotten.
@@ -190,9 +193,20 @@ impl Truth {
         found
     }
 
-    /// A store was opened again and has these records. Returns what is wrong with them.
-    pub fn reopened(&mut self, room: &RoomName, state: &RoomState, records: &[Record]) -> Vec<String> {
+    /// A store was opened again and has these records. Returns what is wrong with them. A room that no kept session is a member of
+    /// may have been forgotten, and begun anew by what was published last: then nothing is cut, and its former records are gone.
+    pub fn reopened(
+        &mut self,
+        (room, is_held): (&RoomName, bool),
+        state: &RoomState,
+        records: &[Record],
+    ) -> Vec<String> {
         let mut found = Vec::new();
+        if let Some(first) = records.first().filter(|_| !is_held && state.cut == Offset::START) {
+            let before = self.head(room).min(first.offset.0.saturating_sub(1));
+            let forgotten = self.forgotten.entry(room.clone()).or_default();
+            *forgotten = before.max(*forgotten);
+        }
         let gone = if state.head == Offset::START { u64::MAX } else { state.cut.0 };
         self.gone.insert(room.clone(), gone);
         if state.head == Offset::START {
