@@ -108,9 +108,16 @@ impl Pending {
         id: SessionId,
         record: Option<Arc<SessionRecord>>,
     ) -> oneshot::Receiver<Result<(), StoreError>> {
-        let (sender, receiver) = oneshot::channel();
         self.change(|inner| {
             inner.batch.sessions.insert(id, record);
+        });
+        self.wait_for_commit()
+    }
+
+    /// Waits for the next commit, with which everything that came before is kept.
+    pub(crate) fn wait_for_commit(&self) -> oneshot::Receiver<Result<(), StoreError>> {
+        let (sender, receiver) = oneshot::channel();
+        self.change(|inner| {
             inner.batch.waiting.push(sender);
             if inner.trouble.is_some() {
                 inner.batch.answer(Err(StoreError::Unavailable));

@@ -224,6 +224,7 @@ impl Shard {
     ) -> Result<(), Rejection> {
         let room = self.member_room(key, Some(name))?;
         self.exit(key, room);
+        self.hold_back(turn.now, key);
         self.reply(turn, key, reference, Answer::Room { room: name.clone() });
         self.send_frame(turn, key, &ServerFrame::Left { room: name.clone(), reason: LeftReason::Left });
         self.save(key);
