@@ -80,11 +80,15 @@ impl Store {
     /// Says why not, and whose fault that is.
     pub fn open(directory: &Path, options: &Options) -> Result<Self, OpenError> {
         let place = Box::new(Directory::create(directory)?);
-        Self::open_in(place, options, system_clock())
+        Self::open_in(place, options)
     }
 
-    /// The same, somewhere else than in a directory.
-    fn open_in(place: Box<dyn Place>, options: &Options, clock: Clock) -> Result<Self, OpenError> {
+    /// The same, somewhere else than in a directory: tests have a disk that fails.
+    ///
+    /// # Errors
+    /// Says why not.
+    pub fn open_in(place: Box<dyn Place>, options: &Options) -> Result<Self, OpenError> {
+        let clock = system_clock();
         let path = place.path().to_owned();
         let io = |error| OpenError::io(&path, error);
         let random = getrandom::u64().map_err(|error| io(std::io::Error::other(error)))?;
