@@ -83,7 +83,7 @@ impl Ground for Disk {
 
     fn crash(&mut self, unsynced: Unsynced) {
         // Within a write, or before it.
-        if let Some((store, mut commit)) = self.store.as_ref().zip(self.commit.take())
+        if let Some((store, commit)) = self.store.as_ref().zip(self.commit.take())
             && unsynced == Unsynced::Kept
         {
             let _unknown = store.write(&commit); // nobody is told
