@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use moorline_broker::{
@@ -11,7 +15,7 @@ use moorline_broker::{
 use moorline_proto::id::{PublishId, RoomName};
 use moorline_proto::message::Message;
 use moorline_proto::position::{Epoch, Offset};
-use moorline_proto::time::{Now, Timestamp};
+use moorline_proto::time::{Instant, Now, Timestamp};
 
 type Answer = BoxFuture<'static, Result<Published, BrokerError>>;
 
@@ -184,8 +188,37 @@ fn what_staged_records_push_out_is_gone_for_readers_too() {
 }
 
 #[test]
+fn a_room_with_staged_records_is_not_forgotten_however_old_they_are() {
+    let uptime = Arc::new(AtomicU64::new(0));
+    let clock = {
+        let uptime = Arc::clone(&uptime);
+        move || {
+            let elapsed = Duration::from_secs(uptime.load(Ordering::Relaxed));
+            Now { instant: Instant::since_start(elapsed), timestamp: Timestamp(1) }
+        }
+    };
+    let log = MemoryLog::new(Epoch(7), RetentionRules::default());
+    let broker = LocalBroker::new(log, clock, Durability::Disk);
+    let mut announcements = broker.announcements();
+    let _answer = publish(&broker, "a", 1, record());
+    uptime.store(100_000, Ordering::Relaxed);
+    broker.expire();
+    let state = broker.subscribe(room("a")).now_or_never().unwrap().unwrap();
+    assert_eq!(state.head, Offset(0));
+    commit(&broker);
+    // Who subscribed at 0 and hears of 1 finds in the log that it is gone.
+    assert_eq!(
+        (heard(&mut announcements), seen(&broker, "a")),
+        (vec!["a 0-1".to_owned()], "1 1 []".to_owned())
+    );
+    broker.unsubscribe(room("a"));
+    assert_eq!(broker.stats().rooms, 0);
+}
+
+#[test]
 fn clearing_is_answered_when_it_is_kept() {
     let (broker, mut announcements) = broker();
+    let _state = broker.subscribe(room("a")).now_or_never().unwrap().unwrap();
     let mut first = publish(&broker, "a", 1, record());
     let mut cleared = broker.clear(room("a"));
     assert!((&mut cleared).now_or_never().is_none());

@@ -220,9 +220,10 @@ impl Backend {
     pub(crate) fn crash(&self, unsynced: Unsynced) {
         // Nobody is told any more.
         self.asked.borrow_mut().clear();
+        let forgotten = self.forgotten();
         self.ground.borrow_mut().crash(unsynced);
         self.truth.borrow_mut().unclean_ends += 1;
-        self.reopen();
+        self.reopen(&forgotten);
     }
 
     /// The node ends as it should, and another one goes on.
@@ -231,10 +232,23 @@ impl Backend {
             self.violation(format!("the store could not be closed: {why}"));
         }
         self.observe();
-        self.reopen();
+        let forgotten = self.forgotten();
+        self.reopen(&forgotten);
     }
 
-    fn reopen(&self) {
+    /// Up to where each room is forgotten, also where that is not kept yet.
+    fn forgotten(&self) -> BTreeMap<RoomName, u64> {
+        let up_to = |room: RoomName| {
+            let (state, records) = self.page(&room, Offset::START, usize::MAX);
+            let head = self.truth.borrow().head(&room);
+            let first = records.first().map_or(u64::MAX, |first| first.offset.0);
+            (state.cut == Offset::START).then_some((room, head.min(first.saturating_sub(1))))
+        };
+        let rooms = self.truth.borrow().names();
+        rooms.into_iter().filter_map(up_to).collect()
+    }
+
+    fn reopen(&self, forgotten: &BTreeMap<RoomName, u64>) {
         let epoch = self.state(&crate::names::room("a")).epoch;
         self.asked.borrow_mut().clear();
         self.news.borrow_mut().clear();
@@ -253,17 +267,16 @@ impl Backend {
         self.observe();
         self.news.borrow_mut().clear();
         self.truth.borrow_mut().former_epochs.push(epoch);
-        self.survey();
+        self.survey(forgotten);
     }
 
     /// Compares what is there after a restart with what must be.
-    fn survey(&self) {
+    fn survey(&self, forgotten: &BTreeMap<RoomName, u64>) {
         let rooms = self.truth.borrow().names();
         for room in rooms {
             let (state, records) = self.page(&room, Offset::START, usize::MAX);
-            let marks = |record: &Arc<SessionRecord>| record.rooms.iter().any(|mark| mark.room == room);
-            let is_held = room.is_own() || self.restored.borrow().values().any(|(record, _)| marks(record));
-            let found = self.truth.borrow_mut().reopened((&room, is_held), &state, &records);
+            let up_to = forgotten.get(&room).copied().unwrap_or_default();
+            let found = self.truth.borrow_mut().reopened((&room, up_to), &state, &records);
             self.violations(found);
         }
         self.truth.borrow_mut().tries.settle_after_restart();

@@ -77,6 +77,7 @@ impl Peer {
     /// What it acknowledged in a room may come once more.
     pub(crate) fn reads_again(&mut self, room: &RoomName) {
         self.reread.insert(room.clone());
+        self.acked.remove(room);
         self.acks.forget(room);
     }
 

@@ -193,17 +193,17 @@ impl Truth {
         found
     }
 
-    /// A store was opened again and has these records. Returns what is wrong with them. A room that no kept session is a member of
-    /// may have been forgotten, and begun anew by what was published last: then nothing is cut, and its former records are gone.
+    /// A store was opened again and has these records. Returns what is wrong with them. The room was forgotten
+    /// `up_to` there before, and perhaps begun anew by what was published last: then nothing is cut, and its former records are gone.
     pub fn reopened(
         &mut self,
-        (room, is_held): (&RoomName, bool),
+        (room, up_to): (&RoomName, u64),
         state: &RoomState,
         records: &[Record],
     ) -> Vec<String> {
         let mut found = Vec::new();
-        if let Some(first) = records.first().filter(|_| !is_held && state.cut == Offset::START) {
-            let before = self.head(room).min(first.offset.0.saturating_sub(1));
+        if let Some(first) = records.first().filter(|_| state.cut == Offset::START) {
+            let before = up_to.min(first.offset.0.saturating_sub(1));
             let forgotten = self.forgotten.entry(room.clone()).or_default();
             *forgotten = before.max(*forgotten);
         }

@@ -103,6 +103,11 @@ impl Inner {
         };
         self.stage.push(match appended {
             Appended::New { after, record } => {
+                // Who subscribes meanwhile is announced it later: until then the room is not to be forgotten, however old
+                // its records become.
+                if !self.stage.hides(room) {
+                    self.log.hold(room);
+                }
                 let record = Some(StagedRecord { room: room.clone(), epoch, after, record });
                 Staged::Change { waiting, record }
             }
@@ -140,6 +145,9 @@ impl Inner {
                 Staged::Change { waiting, record } => {
                     if let Some(StagedRecord { room, epoch, after, record }) = record {
                         self.announce(News { room: &room, epoch, after, record });
+                        if !self.stage.hides(&room) {
+                            self.log.release(&room);
+                        }
                     }
                     waiting
                 }

@@ -26,14 +26,16 @@
 //! - Ephemeral messages come at most once, and not at all while it is away.
 
 mod backoff;
+mod joining;
 mod places;
 mod types;
 mod wire;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use self::backoff::Backoff;
+use self::joining::{Answered, Joining};
 use self::places::Places;
 pub use self::types::{ClientConfig, Event, Input, Output, Publication};
 use self::wire::{Established, Received};
@@ -87,8 +89,7 @@ pub struct Client {
     identity: Option<(SessionId, String)>,
     places: Places,
     requests: VecDeque<Request>,
-    /// Joins that were answered and whose `joined` is to come.
-    joining: BTreeMap<RoomName, (Since, bool)>,
+    joining: Joining,
     references: u64,
     backoff: Backoff,
     /// What `closing` said.
@@ -116,7 +117,7 @@ impl Client {
             identity: None,
             places: Places::default(),
             requests: VecDeque::new(),
-            joining: BTreeMap::new(),
+            joining: Joining::default(),
             references: 0,
             told_to_return: None,
             heard_at: now,
@@ -323,7 +324,7 @@ impl Client {
             // No server has a session in so many: this one is not to be believed.
             return;
         }
-        let (since, again) = self.joining.remove(&room).unwrap_or((Since::Now, true));
+        let (since, again) = self.joining.take(&room, position).unwrap_or((Since::Now, true));
         let position = self.places.joined(&room, position, since, again);
         self.event(Event::Joined { room, position });
     }
@@ -366,7 +367,11 @@ impl Client {
                     self.places.put(&room, position);
                 }
             }
-            (Ok(()), Ask::Join { room, since, again }) => drop(self.joining.insert(room, (since, again))),
+            (Ok(()), Ask::Join { room, since, again }) => {
+                if let Some(position) = position {
+                    self.joining.answered(Answered { room, position, since, again });
+                }
+            }
             (Ok(()), Ask::Leave(_)) => {}
             // Left before: `left` says where, behind the messages that this answer overtook, or the rooms of
             // `connection_established` said so.

@@ -108,6 +108,24 @@ fn without_a_reset_it_goes_on_under_the_new_name() {
 }
 
 #[test]
+fn joins_whose_answers_overtake_each_other_are_told_apart() {
+    let mut returned = Returned { client: Client::new(ClientConfig::default(), Instant::default()) };
+    returned.connect("{}", false);
+    for offset in [1, 0] {
+        let since = Since::Position(Position { epoch: Epoch(7), offset: Offset(offset) });
+        let join = Input::Join { room: RoomName::new(ROOM).unwrap(), since };
+        returned.client.handle(Instant::default(), join);
+    }
+    for (reference, at) in [(1, 2), (2, 3)] {
+        returned.hear(&format!(
+            r#"{{"type":"reply","ref":{reference},"ok":true,"room":"r","epoch":"0000000000000007","message_id":{at}}}"#
+        ));
+    }
+    returned.hear(r#"{"type":"joined","room":"r","epoch":"0000000000000007","message_id":2}"#);
+    assert_eq!(returned.stands(), Some((Some(Epoch(7)), 1)), "where the first one asked to read from");
+}
+
+#[test]
 fn a_join_behind_a_position_of_a_former_epoch_is_told_what_is_lost_of_it() {
     let mut returned = Returned::new(RENAMED);
     let since = Since::Position(Position { epoch: Epoch(7), offset: Offset(4) });

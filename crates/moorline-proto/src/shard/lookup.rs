@@ -208,7 +208,9 @@ impl Shard {
             .rooms
             .iter()
             .map(|(_, room)| room)
-            .filter(|room| !room.name.is_own() && cursor.is_none_or(|cursor| room.name > *cursor))
+            .filter(|room| {
+                !room.name.is_own() && !room.is_empty() && cursor.is_none_or(|cursor| room.name > *cursor)
+            })
             .map(|room| RoomView {
                 room: room.name.clone(),
                 connected: room.connected(),
@@ -246,7 +248,8 @@ impl Shard {
     /// The named rooms with members here.
     #[must_use]
     pub fn room_names(&self) -> Vec<RoomName> {
-        self.rooms.iter().map(|(_, room)| room.name.clone()).filter(|name| !name.is_own()).collect()
+        let rooms = self.rooms.iter().map(|(_, room)| room);
+        rooms.filter(|room| !room.name.is_own() && !room.is_empty()).map(|room| room.name.clone()).collect()
     }
 
     /// How much it holds.

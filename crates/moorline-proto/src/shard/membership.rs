@@ -192,13 +192,23 @@ impl Shard {
         };
         let membership = memberships.remove(index);
         self.unlist(room, membership.standing, membership.slot);
-        if self.room(room).is_empty() && room != self.everyone {
-            let room = self.rooms.remove(room.0 as usize);
-            self.by_name.remove(&room.name);
-            self.named_rooms -= usize::from(!room.name.is_own());
-            self.outputs.push_back(Output::Unsubscribe(room.name));
-        }
+        self.close_unused(room);
         true
+    }
+
+    /// Closes a room that has no members here. One whose subscription has not been answered waits for that: the answer would
+    /// be taken for a later subscription's, under the same key, and the log may have forgotten the room in between.
+    pub(super) fn close_unused(&mut self, key: RoomKey) {
+        let room = self.rooms.get(key.0 as usize);
+        if room.is_none_or(|room| !room.is_empty() || !room.is_open()) || key == self.everyone {
+            return;
+        }
+        let room = self.rooms.remove(key.0 as usize);
+        self.by_name.remove(&room.name);
+        self.named_rooms -= usize::from(!room.name.is_own());
+        // Its key may be another room's when what could not be read is tried again.
+        self.behind.retain(|behind| *behind != key);
+        self.outputs.push_back(Output::Unsubscribe(room.name));
     }
 
     /// Where a member stands: a live one where the room stands.

@@ -226,7 +226,10 @@ impl Shard {
             Input::Batch(batch) => self.announced(batch),
             Input::Ephemeral(ephemeral) => self.ephemeral(turn, &ephemeral),
             Input::AnnouncementsLost => self.announcements_lost(),
-            Input::Subscribed(key, room, state) => self.subscribed(turn.now, key, &room, state.ok()),
+            Input::Subscribed(key, room, state) => {
+                self.subscribed(turn.now, key, &room, state.ok());
+                self.close_unused(key);
+            }
             Input::PageRead(reader, room, page) => self.page_read(turn, reader, &room, page),
             Input::Published(ticket, outcome) => self.published(turn, ticket, outcome),
             Input::Presence(ticket, presence) => self.presence_found(turn, ticket, presence),

@@ -4,11 +4,14 @@ use std::collections::VecDeque;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use moorline_proto::id::{RoomName, SessionId};
 use moorline_proto::shard::{Input, Output};
 
 /// An answer on its way, or what it will be asked for when it is on its way.
 pub(super) enum Pending {
     Answer(Box<Input>),
+    /// The answer to who joins a room and reads it from before: with it what the session acknowledged there is taken back.
+    Reread(Box<Input>, SessionId, RoomName),
     Ask(Box<Output>),
     /// The store has not answered.
     Later(BoxFuture<'static, Option<Input>>),

@@ -40,6 +40,8 @@ pub struct Driver {
     pub is_prompt: bool,
     /// Sessions that expire, on whichever shard they are.
     pub expired: Vec<SessionId>,
+    /// Rooms that a session reads from before since just now.
+    pub rereads: Vec<(SessionId, RoomName)>,
     /// Subscribed rooms, and how often.
     pub subscribed: BTreeMap<RoomName, i64>,
     /// Connections whose session was established just now.
@@ -78,6 +80,7 @@ impl Driver {
             random,
             is_prompt: false,
             expired: Vec::new(),
+            rereads: Vec::new(),
             subscribed: BTreeMap::new(),
             established: Vec::new(),
             page,
@@ -170,12 +173,11 @@ impl Driver {
     fn next_answer(&mut self, ready: &[usize]) -> Option<Input> {
         let kind = *self.random.pick(ready);
         match self.answers.take(kind)? {
-            Pending::Answer(input) => Some(*input),
             Pending::Ask(output) => {
                 let pending = self.execute(*output)?;
                 self.delivered(kind, pending)
             }
-            Pending::Later(_) | Pending::Done => None,
+            ready => self.delivered(kind, ready),
         }
     }
 
@@ -183,7 +185,12 @@ impl Driver {
     fn delivered(&mut self, kind: usize, pending: Pending) -> Option<Input> {
         match pending {
             Pending::Answer(input) => Some(*input),
-            later => {
+            Pending::Reread(input, session, room) => {
+                self.rereads.push((session, room));
+                Some(*input)
+            }
+            Pending::Done => None,
+            later @ (Pending::Later(_) | Pending::Ask(_)) => {
                 self.answers.push(kind, Some(later));
                 None
             }

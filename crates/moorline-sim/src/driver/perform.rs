@@ -7,10 +7,11 @@ use futures_util::future::{BoxFuture, join_all};
 use moorline_broker::{BrokerError, Fence, Keep, NodeId, Publication, PublishKey, Published, StoreError};
 use moorline_proto::error::{ErrorCode, Rejection};
 use moorline_proto::frame::{Answer, Presence, Publish, PublishAnswer, PublishOutcome, Target};
-use moorline_proto::id::{Owner, RoomName};
+use moorline_proto::id::{Owner, RoomName, SessionId};
 use moorline_proto::position::Offset;
+use moorline_proto::resume::{Since, SurveyRequest};
 use moorline_proto::session_record::SessionRecord;
-use moorline_proto::shard::{Event, Input, Output, Peer, SaveError};
+use moorline_proto::shard::{Event, Input, Output, Peer, SaveError, Surveyor};
 use moorline_proto::time::Now;
 
 use super::Driver;
@@ -104,8 +105,13 @@ impl Driver {
                 Input::Claimed(connection, fence.map_err(|_| unavailable()))
             }
             Output::Survey { surveyor, session, user, requests } => {
+                let reread = reread(&surveyor, &session, &requests);
                 let surveys = broker.survey(session, user, requests).now_or_never().expect(READY);
-                Input::Surveyed(surveyor, surveys.map_err(|error| error.rejection()))
+                let input = Input::Surveyed(surveyor, surveys.map_err(|error| error.rejection()));
+                if let Some((session, room)) = reread {
+                    return Some(Pending::Reread(Box::new(input), session, room));
+                }
+                input
             }
             Output::Save { record, fence, waiting } => {
                 let session = record.id.clone();
@@ -202,6 +208,16 @@ impl Driver {
         };
         published.map(answer).boxed()
     }
+}
+
+/// The room that a join reads from before.
+fn reread(
+    surveyor: &Surveyor,
+    session: &SessionId,
+    requests: &[SurveyRequest],
+) -> Option<(SessionId, RoomName)> {
+    let request = requests.first().filter(|request| request.since != Since::Now)?;
+    matches!(surveyor, Surveyor::Join(_)).then(|| (session.clone(), request.room.clone()))
 }
 
 /// The answer where it is there, else later.

@@ -70,8 +70,17 @@ impl World {
             there.settle(now);
             self.note(|| format!("{id} expires for another one"));
         }
+        self.read_again(shard);
         for connection in std::mem::take(&mut self.shards[shard].established) {
             self.session_began(shard, connection);
+        }
+    }
+
+    /// Sessions that read a room from before have acknowledged nothing of it from now on.
+    pub(crate) fn read_again(&mut self, shard: usize) {
+        for (session, room) in std::mem::take(&mut self.shards[shard].rereads) {
+            let peers = self.peers.iter_mut().filter(|peer| peer.app.session.as_ref() == Some(&session));
+            peers.for_each(|peer| peer.reads_again(&room));
         }
     }
 

@@ -179,6 +179,10 @@ impl World {
                 peer.app.replays.insert(room.clone(), vec![stands]);
             }
         }
+        // Who acknowledged something while it began to read from before goes on behind that.
+        for (room, at) in peer.app.rooms.iter_mut().filter(|_| resumed) {
+            at.high = at.high.max(peer.acked.get(room).copied().unwrap_or_default());
+        }
         peer.app.session = Some(session.clone());
         // What was asked before may be answered now, or once more.
         peer.app.asked.values_mut().for_each(|head| *head = 0);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use moorline_proto::client;
 use moorline_proto::codec;
 use moorline_proto::frame::ClientFrame;
-use moorline_proto::id::SessionId;
+use moorline_proto::id::{RoomName, SessionId};
 use moorline_proto::identity::Identity;
 use moorline_proto::resume::Since;
 use moorline_proto::shard::{Claim, ConnectionId, Input};
@@ -89,14 +89,15 @@ impl World {
         match &inbound.frame {
             Ok(ClientFrame::Pong { positions }) if is_current => {
                 for (room, position) in positions {
-                    self.peers[client].acknowledged(self.micros, room, position.offset.0);
+                    self.acknowledged((shard, client), room, position.offset.0);
                 }
             }
             Ok(ClientFrame::Ack { room: Some(room), offset, .. }) if is_current => {
-                self.peers[client].acknowledged(self.micros, room, offset.0);
+                self.acknowledged((shard, client), room, offset.0);
             }
+            // What it acknowledged until that is answered counts until then.
             Ok(ClientFrame::Join { room, since }) if *since != Since::Now => {
-                self.peers[client].reads_again(room);
+                self.peers[client].reread.insert(room.clone());
             }
             Ok(ClientFrame::Reconnect { room: Some(room), .. }) => self.peers[client].reads_again(room),
             Ok(ClientFrame::Leave { room }) => {
@@ -109,6 +110,16 @@ impl World {
         self.note(|| format!("{client} says {text}"));
         let now = self.now();
         self.shards[shard].handle(now, Input::Frame(peer, inbound));
+        self.read_again(shard);
+    }
+
+    /// A client acknowledges; one that is no member any more is refused.
+    fn acknowledged(&mut self, (shard, client): (usize, usize), room: &RoomName, offset: u64) {
+        let view = self.peers[client].app.session.as_ref();
+        let view = view.and_then(|session| self.shards[shard].shard.view(self.now(), session));
+        if room.is_own() || view.is_some_and(|view| view.rooms.contains(room)) {
+            self.peers[client].acknowledged(self.micros, room, offset);
+        }
     }
 
     /// A connection says hello.
