@@ -1,4 +1,5 @@
-//! What was acknowledged does not come back on a later connection; a crash may forget the last second's.
+//! What was acknowledged does not come back on a later connection; a crash may forget the last second's. What a connection was told in its
+//! last second may never have arrived, and nothing does on one whose server is gone.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,9 +16,9 @@ const FORGOTTEN: Duration = Duration::from_secs(1);
 pub(super) fn check(index: &Index<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
     for (number, session) in index.sessions() {
-        let began = beginnings(session);
+        let lives = Lives::of(session);
         for (room, entries) in by_room(session) {
-            for (key, acked) in returned(index, &began, &entries) {
+            for (key, acked) in returned(index, &lives, &entries) {
                 found.push(Violation {
                     rule: "acked",
                     session: Some(number),
@@ -34,26 +35,55 @@ pub(super) fn check(index: &Index<'_>) -> Vec<Violation> {
     found
 }
 
-/// When each connection was established.
-fn beginnings(session: &Session) -> HashMap<u32, Instant> {
-    let established = session.entries.iter().filter(|entry| matches!(entry.what, What::Established { .. }));
-    established.map(|entry| (entry.connection, entry.at)).collect()
+/// When each connection was established, and when it was over.
+struct Lives {
+    began: HashMap<u32, Instant>,
+    ended: HashMap<u32, Instant>,
 }
 
-fn returned(index: &Index<'_>, began: &HashMap<u32, Instant>, entries: &[&Entry]) -> Vec<(Key, Instant)> {
+impl Lives {
+    fn of(session: &Session) -> Self {
+        let (mut began, mut ended) = (HashMap::new(), HashMap::new());
+        for entry in &session.entries {
+            match entry.what {
+                What::Established { .. } => {
+                    began.insert(entry.connection, entry.at);
+                }
+                What::Closed(_) => {
+                    ended.entry(entry.connection).or_insert(entry.at);
+                }
+                _ => {}
+            }
+        }
+        Self { began, ended }
+    }
+
+    /// Whether what was said then on that connection must have arrived.
+    fn arrives(&self, index: &Index<'_>, connection: u32, said: Instant) -> bool {
+        let lives_on = self.ended.get(&connection).is_none_or(|ended| ended.since(said) >= FORGOTTEN);
+        let began = self.began.get(&connection).copied().unwrap_or_default();
+        let has_lost_its_server = index.history.stops.iter().any(|stop| began <= stop.at && stop.at <= said);
+        lives_on && !has_lost_its_server
+    }
+}
+
+fn returned(index: &Index<'_>, lives: &Lives, entries: &[&Entry]) -> Vec<(Key, Instant)> {
     // Where each message was when it was given to the application, and the acknowledgements so far.
     let mut places: HashMap<Key, (Instant, Offset)> = HashMap::new();
     let mut acks: Vec<(Instant, Offset)> = Vec::new();
     let mut found = Vec::new();
     for entry in entries {
         match &entry.what {
-            What::Acked { offset, .. } => acks.push((entry.at, *offset)),
+            What::Acked { offset, .. } if lives.arrives(index, entry.connection, entry.at) => {
+                acks.push((entry.at, *offset));
+            }
             What::Message { content: Content::Whole(key), offset, fresh, .. } => {
                 if *fresh {
                     places.entry(*key).or_insert((entry.at, *offset));
                     continue;
                 }
-                let (Some(began), Some((given, place))) = (began.get(&entry.connection), places.get(key))
+                let (Some(began), Some((given, place))) =
+                    (lives.began.get(&entry.connection), places.get(key))
                 else {
                     continue;
                 };
@@ -103,6 +133,19 @@ mod tests {
     fn what_was_acknowledged_in_time_is_found_when_it_comes_again() {
         assert_eq!(found(5, true), 1);
         assert_eq!(found(10, false), 1, "without a crash nothing is forgotten");
+    }
+
+    #[test]
+    fn what_was_said_to_a_server_that_is_gone_was_not_heard() {
+        let mut planted = Planted::new();
+        planted.established(0, 0, 1, false);
+        planted.message(0, 1_000, key(1, 1), 1);
+        planted.stop(2_000, 3_000);
+        planted.acked(0, 9_000, 1);
+        planted.connection(2);
+        planted.established(0, 12_000, 2, true);
+        planted.dropped(0, 12_500, key(1, 1), 1);
+        assert_eq!(check(&Index::new(planted.history())), []);
     }
 
     #[test]

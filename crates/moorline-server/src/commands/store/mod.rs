@@ -66,6 +66,7 @@ impl Place {
 }
 
 /// What a person is told of a store that cannot be opened. One that is in use is in its right place.
+#[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
 fn refused(error: OpenError) -> anyhow::Error {
     match &error {
         OpenError::InUse(_) => anyhow::Error::msg(told(&error)),
