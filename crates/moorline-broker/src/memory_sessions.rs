@@ -88,6 +88,11 @@ impl SessionStore for MemorySessions {
         Box::pin(ready(self.lock().save(record, fence)))
     }
 
+    /// Nothing is safer than memory here.
+    fn settled(&self) -> BoxFuture<'static, Result<(), StoreError>> {
+        Box::pin(ready(Ok(())))
+    }
+
     fn remove(&self, id: SessionId, fence: Fence) -> BoxFuture<'static, Result<(), StoreError>> {
         Box::pin(ready(self.lock().remove(&id, fence)))
     }

@@ -61,6 +61,12 @@ pub trait SessionStore: Send + Sync + 'static {
     /// [`StoreError::Fenced`], or that it is unavailable; what is kept is then unchanged.
     fn save(&self, record: Arc<SessionRecord>, fence: Fence) -> BoxFuture<'static, Result<(), StoreError>>;
 
+    /// Waits until everything that was saved or removed before is as safe as it gets.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: it is not known.
+    fn settled(&self) -> BoxFuture<'static, Result<(), StoreError>>;
+
     /// Forgets a record.
     ///
     /// # Errors

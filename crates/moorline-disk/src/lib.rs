@@ -18,6 +18,7 @@
 
 mod entry;
 mod error;
+mod ground;
 mod journal;
 mod layout;
 mod log;
@@ -33,7 +34,8 @@ pub mod testing;
 mod watched;
 
 pub use error::{CloseError, OpenError, WriteError};
+pub use ground::{Commit, Ground, Opened};
 pub use offline::{Stats, check, compact, export, stats};
 pub use place::Place;
 pub use sessions::DiskSessions;
-pub use store::{Commit, Ground, Health, Opened, Options, Store};
+pub use store::{Health, Options, Store};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use moorline_broker::StoreError;
 use moorline_proto::id::{RoomName, SessionId};
@@ -54,6 +54,8 @@ struct Inner {
     epoch: u64,
     /// Why the last commit failed; none where it came through.
     trouble: Option<Arc<str>>,
+    /// Since when a commit is being written.
+    writing_since: Option<Instant>,
     is_closing: bool,
 }
 
@@ -65,7 +67,8 @@ pub(crate) struct Pending {
 
 impl Pending {
     pub(crate) fn new(epoch: u64) -> Self {
-        let inner = Inner { batch: Batch::default(), epoch, trouble: None, is_closing: false };
+        let inner =
+            Inner { batch: Batch::default(), epoch, trouble: None, writing_since: None, is_closing: false };
         Self { inner: Mutex::new(inner), changed: Condvar::new() }
     }
 
@@ -108,9 +111,16 @@ impl Pending {
         id: SessionId,
         record: Option<Arc<SessionRecord>>,
     ) -> oneshot::Receiver<Result<(), StoreError>> {
-        let (sender, receiver) = oneshot::channel();
         self.change(|inner| {
             inner.batch.sessions.insert(id, record);
+        });
+        self.wait_for_commit()
+    }
+
+    /// Waits for the next commit, with which everything that came before is kept.
+    pub(crate) fn wait_for_commit(&self) -> oneshot::Receiver<Result<(), StoreError>> {
+        let (sender, receiver) = oneshot::channel();
+        self.change(|inner| {
             inner.batch.waiting.push(sender);
             if inner.trouble.is_some() {
                 inner.batch.answer(Err(StoreError::Unavailable));
@@ -128,6 +138,19 @@ impl Pending {
     /// Why the store cannot write.
     pub(crate) fn trouble(&self) -> Option<Arc<str>> {
         self.lock().trouble.clone()
+    }
+
+    /// For how long a commit has been written by now; none where none is.
+    pub(crate) fn writing_for(&self) -> Option<Duration> {
+        Some(self.lock().writing_since?.elapsed())
+    }
+
+    /// Runs `write`, and says meanwhile that something is being written.
+    pub(crate) fn while_writing<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.lock().writing_since = Some(Instant::now());
+        let result = write();
+        self.lock().writing_since = None;
+        result
     }
 
     /// How the last commit ended. Where it failed, who waits for the next one is told too.

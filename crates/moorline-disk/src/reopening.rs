@@ -11,10 +11,10 @@ use moorline_proto::record::Record;
 use moorline_proto::resume::RoomState;
 use moorline_proto::time::Now;
 
+use crate::ground::rows;
 use crate::journal::{self, Journal};
 use crate::log::{self, DiskLog, Memory};
 use crate::pending::Pending;
-use crate::store::rows;
 use crate::testing::VolatileDisk;
 
 /// After so many changes it is opened again.

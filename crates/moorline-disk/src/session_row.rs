@@ -100,7 +100,6 @@ fn mark(row: &MarkRow<'_>) -> Result<Mark, RowError> {
     Ok(Mark { room, acked, begin: Offset(row.begin), is_added: row.is_added })
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
 fn wrong(error: impl std::fmt::Display) -> RowError {
     RowError::Name(error.to_string())
 }

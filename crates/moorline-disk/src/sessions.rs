@@ -49,6 +49,10 @@ impl SessionStore for DiskSessions {
         }
     }
 
+    fn settled(&self) -> BoxFuture<'static, Result<(), StoreError>> {
+        kept(self.pending.wait_for_commit())
+    }
+
     fn remove(&self, id: SessionId, fence: Fence) -> BoxFuture<'static, Result<(), StoreError>> {
         match at_once(self.memory.remove(id.clone(), fence)) {
             Ok(()) => kept(self.pending.put_session(id, None)),

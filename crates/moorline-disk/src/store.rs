@@ -1,26 +1,25 @@
-//! A store that is open: the log, the sessions, and who writes them.
+//! A store that is open, with the thread that writes it.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use moorline_broker::{Durability, LocalBroker, MemoryLog, MemorySessions, RetentionRules};
-use moorline_proto::id::RoomName;
-use moorline_proto::position::{Epoch, Offset};
+use moorline_broker::{LocalBroker, RetentionRules};
+use moorline_proto::position::Epoch;
 use moorline_proto::session_record::SessionRecord;
 use moorline_proto::time::{Now, Timestamp};
 
-use crate::error::{CloseError, OpenError, WriteError};
-use crate::journal::{self, Cleaning, Journal};
-use crate::layout::RoomRow;
-use crate::log::{self, DiskLog, Memory};
-use crate::pending::{Batch, Pending};
+use crate::error::{CloseError, OpenError};
+use crate::ground::{Clock, Commit, Ground, Opened};
+use crate::pending::Pending;
 use crate::place::{Directory, Place};
 use crate::sessions::DiskSessions;
 
 /// How long a commit that failed waits for its next try.
 const RETRY: Duration = Duration::from_secs(1);
+/// A commit that takes longer than this is told as trouble: a disk that hangs.
+const HANGS_AFTER: Duration = Duration::from_secs(5);
 /// How often the log drops what is too old.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 
@@ -40,35 +39,19 @@ impl Default for Options {
     }
 }
 
-/// What a store had in it when it was opened.
-#[derive(Clone, Copy, Debug)]
-pub struct Opened {
-    /// Whether it had been closed, or is new; else the log has a new epoch.
-    pub was_clean: bool,
-    /// Rooms.
-    pub rooms: usize,
-    /// Records.
-    pub records: usize,
-    /// Sessions.
-    pub sessions: usize,
-    /// How long opening took.
-    pub took: Duration,
-}
-
 /// Whether a store can write. Cheap to clone.
 #[derive(Clone)]
 pub struct Health(Arc<Pending>);
 
 impl Health {
-    /// Why it cannot write, of its last try, which is about a second ago; none where it can.
+    /// Why it cannot write: what its last try, about a second ago, came to, or that one takes more than 5 s; none where it can.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        self.0.trouble().map(|trouble| trouble.to_string())
+        let hangs = self.0.writing_for().filter(|took| *took > HANGS_AFTER);
+        let hangs = hangs.map(|took| format!("the store has not answered for {} s", took.as_secs()));
+        self.0.trouble().map(|trouble| trouble.to_string()).or(hangs)
     }
 }
-
-/// Reads both clocks.
-pub(crate) type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
 
 fn system_clock() -> Clock {
     let start = Instant::now();
@@ -77,163 +60,6 @@ fn system_clock() -> Clock {
         let timestamp = Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         Now { instant: moorline_proto::time::Instant::since_start(start.elapsed()), timestamp }
     })
-}
-
-/// A store without a thread of its own: whoever has it says when to commit. A [`Store`] does that.
-pub struct Ground {
-    pub(crate) broker: Arc<LocalBroker>,
-    sessions: Arc<DiskSessions>,
-    restored: Vec<Arc<SessionRecord>>,
-    opened: Opened,
-    memory: Memory,
-    pending: Arc<Pending>,
-    journal: Mutex<Journal>,
-}
-
-/// A commit that was begun and is not through.
-pub struct Commit {
-    batch: Batch,
-    cleaning: Option<Cleaning>,
-}
-
-impl Ground {
-    /// Opens the store in a place, or makes one there.
-    ///
-    /// # Errors
-    /// Says why not.
-    pub fn open(
-        place: Box<dyn Place>,
-        rules: &RetentionRules,
-        (clock, fresh_epoch): (Clock, Epoch),
-    ) -> Result<Self, OpenError> {
-        let (begun, now) = (Instant::now(), clock());
-        let (journal, restored) = journal::restore(place, rules, (now, fresh_epoch))?;
-        let stats = moorline_broker::Log::stats(&restored.log);
-        let epoch = restored.log.history().epoch;
-        let (memory, pending) = (Arc::new(Mutex::new(restored.log)), Arc::new(Pending::new(epoch.0)));
-        let sessions = MemorySessions::restored(restored.sessions.iter().cloned());
-        let held =
-            restored.sessions.iter().flat_map(|record| record.rooms.iter().map(|mark| mark.room.clone()));
-        let log = DiskLog::new(Arc::clone(&memory), Arc::clone(&pending), held.collect(), now);
-        let broker = LocalBroker::new(log, move || clock(), Durability::Disk);
-        broker.expire();
-        let opened = Opened {
-            was_clean: restored.found.is_none_or(|state| !state.is_open),
-            rooms: stats.rooms,
-            records: stats.records,
-            sessions: restored.sessions.len(),
-            took: begun.elapsed(),
-        };
-        Ok(Self {
-            broker: Arc::new(broker),
-            sessions: Arc::new(DiskSessions::new(sessions, Arc::clone(&pending))),
-            restored: restored.sessions,
-            opened,
-            memory,
-            pending,
-            journal: Mutex::new(journal),
-        })
-    }
-
-    /// The broker over it.
-    #[must_use]
-    pub fn broker(&self) -> Arc<LocalBroker> {
-        Arc::clone(&self.broker)
-    }
-
-    /// The session records in it.
-    #[must_use]
-    pub fn sessions(&self) -> Arc<DiskSessions> {
-        Arc::clone(&self.sessions)
-    }
-
-    /// The sessions that it had when it was opened, those that are away longest first; a second call returns none.
-    pub fn take_restored(&mut self) -> Vec<Arc<SessionRecord>> {
-        std::mem::take(&mut self.restored)
-    }
-
-    /// Takes what has changed since the last one; none where nothing has. Reads a little of the file, so that it can be cleaned.
-    #[must_use]
-    pub fn begin_commit(&self) -> Option<Commit> {
-        let mut journal = self.journal();
-        let soiled = journal.read_oldest(&self.memory);
-        let begun = self.broker.begin_commit(|| {
-            let batch = self.pending.take()?;
-            let soiled = soiled.as_ref().ok().and_then(Option::as_ref);
-            Some((batch, soiled.map(|soiled| journal.clean(soiled, &log::lock(&self.memory)))))
-        });
-        let (batch, cleaned) = begun?;
-        let cleaning = match soiled.and_then(|_| cleaned.transpose()) {
-            Ok(cleaning) => cleaning,
-            Err(error) => {
-                // The commit goes without: it tells whether the file can be written all the same.
-                tracing::warn!(%error, "the store could not be cleaned");
-                journal.fail();
-                None
-            }
-        };
-        Some(Commit { batch, cleaning })
-    }
-
-    fn journal(&self) -> std::sync::MutexGuard<'_, Journal> {
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Writes it. Blocks. After a failure it is to be written again, before any other is begun.
-    ///
-    /// # Errors
-    /// It is not known whether it was written.
-    pub fn write(&self, commit: &Commit) -> Result<(), WriteError> {
-        self.journal().commit(&commit.batch, commit.cleaning.as_ref())
-    }
-
-    /// It is written: tells who waits, and lets everybody see it.
-    pub fn end_commit(&self, mut commit: Commit) {
-        self.pending.set_trouble(None);
-        commit.batch.answer(Ok(()));
-        self.broker.end_commit(true);
-    }
-
-    /// It could not be written and will be tried again: tells who waits that it is not known.
-    pub fn fail_commit(&self, commit: &mut Commit, error: &WriteError) {
-        self.pending.set_trouble(Some(error.to_string().into()));
-        commit.batch.answer(Err(moorline_broker::StoreError::Unavailable));
-        self.broker.end_commit(false);
-    }
-
-    /// Keeps what waits, and closes: the next start is a clean one.
-    ///
-    /// # Errors
-    /// It could not be written: the next start is an unclean one.
-    pub fn close(self) -> Result<(), WriteError> {
-        if let Some(trouble) = self.pending.trouble() {
-            return Err(WriteError::Unfinished(trouble));
-        }
-        let (batch, rows) =
-            self.broker.begin_commit(|| (self.pending.take(), rows(&log::lock(&self.memory))));
-        if let Some(batch) = batch {
-            let commit = Commit { batch, cleaning: None };
-            self.write(&commit)?;
-            self.end_commit(commit);
-        }
-        // Whoever still publishes is told that nothing is kept any more.
-        self.broker.end_commit(false);
-        self.journal.into_inner().unwrap_or_else(PoisonError::into_inner).close(&rows)
-    }
-
-    fn file_bytes(&self) -> u64 {
-        self.journal().file_bytes()
-    }
-}
-
-/// What the entries of rooms do not tell. A room of which nothing is gone begins with its entries.
-pub(crate) fn rows(memory: &MemoryLog) -> Vec<(RoomName, RoomRow)> {
-    let names = memory.room_names().into_iter();
-    let rows = names.filter_map(|room| {
-        let head = memory.room_head(&room)?;
-        (head.cut > Offset::START).then(|| (room, RoomRow::of(&head)))
-    });
-    rows.collect()
 }
 
 /// A store in a directory, with a thread that commits.
@@ -254,11 +80,15 @@ impl Store {
     /// Says why not, and whose fault that is.
     pub fn open(directory: &Path, options: &Options) -> Result<Self, OpenError> {
         let place = Box::new(Directory::create(directory)?);
-        Self::open_in(place, options, system_clock())
+        Self::open_in(place, options)
     }
 
-    /// The same, somewhere else than in a directory.
-    fn open_in(place: Box<dyn Place>, options: &Options, clock: Clock) -> Result<Self, OpenError> {
+    /// The same, somewhere else than in a directory: tests have a disk that fails.
+    ///
+    /// # Errors
+    /// Says why not.
+    pub fn open_in(place: Box<dyn Place>, options: &Options) -> Result<Self, OpenError> {
+        let clock = system_clock();
         let path = place.path().to_owned();
         let io = |error| OpenError::io(&path, error);
         let random = getrandom::u64().map_err(|error| io(std::io::Error::other(error)))?;
@@ -338,8 +168,21 @@ impl Drop for Committer {
     }
 }
 
+/// Where the thread fails, which is a fault of ours, nothing more is accepted: nobody would be answered.
+struct Alarm<'a>(&'a Ground);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.pending.set_trouble(Some("the store's thread has failed: restart the server".into()));
+            self.0.broker.end_commit(false);
+        }
+    }
+}
+
 /// The thread.
 fn commit_until_closed(ground: &Ground, every: Duration) {
+    let _alarm = Alarm(ground);
     let mut expired = Instant::now();
     loop {
         let has_changes = ground.pending.wait(EXPIRE_EVERY);
@@ -362,7 +205,7 @@ fn commit_until_closed(ground: &Ground, every: Duration) {
 fn write_until_kept(ground: &Ground, mut commit: Commit) {
     loop {
         let begun = Instant::now();
-        match ground.write(&commit) {
+        match ground.pending.while_writing(|| ground.write(&commit)) {
             Ok(()) => {
                 metrics::histogram!("moorline_store_commit_seconds").record(begun.elapsed().as_secs_f64());
                 metrics::counter!("moorline_store_commits_total", "outcome" => "ok").increment(1);

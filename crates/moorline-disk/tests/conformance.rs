@@ -88,6 +88,10 @@ impl SessionStore for Held {
         self.sessions.save(record, fence)
     }
 
+    fn settled(&self) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.sessions.settled()
+    }
+
     fn remove(&self, id: SessionId, fence: Fence) -> BoxFuture<'static, Result<(), StoreError>> {
         self.sessions.remove(id, fence)
     }

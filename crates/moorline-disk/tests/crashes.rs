@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -45,6 +45,10 @@ impl Random {
     fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
+
+    fn index(&mut self, bound: usize) -> usize {
+        usize::try_from(self.below(bound as u64)).unwrap()
+    }
 }
 
 type Answer = BoxFuture<'static, Result<Published, BrokerError>>;
@@ -62,7 +66,7 @@ struct World {
     waiting: Vec<(Answer, usize, u64, String)>,
     saving: Vec<(Saved, u32)>,
     /// What each position that anybody was ever told means.
-    meaning: HashMap<(usize, u64, u64), u64>,
+    meaning: BTreeMap<(usize, u64, u64), u64>,
     /// What was answered with durability `disk`: where, and its id.
     kept: Vec<(usize, Position, u64, String)>,
     /// How far readers have seen each room, in each epoch.
@@ -119,7 +123,7 @@ impl World {
             published: 0,
             waiting: Vec::new(),
             saving: Vec::new(),
-            meaning: HashMap::new(),
+            meaning: BTreeMap::new(),
             kept: Vec::new(),
             seen: BTreeMap::new(),
             saved: (0, 0),
@@ -148,8 +152,8 @@ impl World {
 
     fn publish(&mut self) {
         self.published += 1;
-        let (index, number) = (self.random.below(ROOMS.len() as u64) as usize, self.published);
-        let padding = "x".repeat(self.random.below(3) as usize * self.random.below(900) as usize);
+        let (index, number) = (self.random.index(ROOMS.len()), self.published);
+        let padding = "x".repeat(self.random.index(3) * self.random.index(900));
         let message = format!(r#"{{"type":"m","n":{number},"x":"{padding}"}}"#);
         let durability = (self.random.below(4) == 0).then_some(Durability::Memory);
         let id = format!("id-{number}");
@@ -246,7 +250,7 @@ impl World {
     fn crash(&mut self) {
         if self.random.below(3) == 0 {
             self.fault = true;
-            self.disk.die_after(self.random.below(12) as usize);
+            self.disk.die_after(self.random.index(12));
             self.publish();
             self.commit();
             self.commit();
@@ -297,18 +301,14 @@ impl World {
     fn check(&mut self) {
         let broker = self.ground().broker();
         let limit = ReadLimit { records: usize::MAX, bytes: usize::MAX };
-        for index in 0..ROOMS.len() {
+        for (index, name) in ROOMS.into_iter().enumerate() {
             let page = broker.read(room(index), Offset::START, limit).now_or_never().unwrap().unwrap();
             let found: BTreeMap<u64, u64> =
                 page.records.iter().map(|r| (r.offset.0, number(r.message.as_bytes()))).collect();
             let answered = self.kept.iter().filter(|(of, ..)| *of == index);
             for (_, position, number, _) in answered {
                 let is_there = found.get(&position.offset.0) == Some(number);
-                assert!(
-                    is_there || position.offset <= page.state.cut,
-                    "{position:?} of {} is gone",
-                    ROOMS[index]
-                );
+                assert!(is_there || position.offset <= page.state.cut, "{position:?} of {name} is gone");
             }
             let holes = page.records.first().map_or(page.state.cut < page.state.head, |first| {
                 let last = first.offset.0 + page.records.len() as u64 - 1;

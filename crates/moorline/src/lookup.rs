@@ -105,6 +105,14 @@ impl Node {
         join_all(asked).await.into_iter().flatten().collect()
     }
 
+    /// Waits until what the shards were told before is as safe as the session store makes it.
+    pub(crate) async fn kept(&self) -> Result<(), Rejection> {
+        // Answered behind what was asked before: by then the store has been told.
+        self.ask_all(|_, _, _| ()).await;
+        let settled = self.store().settled().await;
+        settled.map_err(|error| Rejection::new(ErrorCode::Unavailable, error.to_string()))
+    }
+
     /// Asks a session's shard.
     async fn ask<T: Send + 'static>(
         &self,
@@ -138,14 +146,20 @@ impl Node {
     /// The node has stopped.
     pub async fn disconnect(&self, id: &SessionId) -> Result<bool, Rejection> {
         let wanted = id.clone();
-        self.ask(id, move |shard, now, host| shard.disconnect(now, &wanted, host)).await
+        let had_one = self.ask(id, move |shard, now, host| shard.disconnect(now, &wanted, host)).await?;
+        self.kept().await?;
+        Ok(had_one)
     }
 
     /// Ends every session of a user. Returns how many there were.
-    pub async fn disconnect_user(&self, user: &UserId) -> usize {
+    ///
+    /// # Errors
+    /// `unavailable`: they ended here, and may be back after a crash.
+    pub async fn disconnect_user(&self, user: &UserId) -> Result<usize, Rejection> {
         let user = user.clone();
         let ended = self.ask_all(move |shard, now, host| shard.disconnect_user(now, &user, host)).await;
-        ended.into_iter().sum()
+        self.kept().await?;
+        Ok(ended.into_iter().sum())
     }
 
     /// Merges into a session's metadata (RFC 7396) and returns the session.
@@ -155,6 +169,7 @@ impl Node {
     pub async fn update_metadata(&self, id: &SessionId, patch: String) -> Result<SessionView, Rejection> {
         let wanted = id.clone();
         self.ask(id, move |shard, _, _| shard.update_metadata(&wanted, &patch)).await??;
+        self.kept().await?;
         self.session(id).await
     }
 
@@ -164,7 +179,8 @@ impl Node {
     /// `not_found` without such a session, `too_many_rooms`.
     pub async fn add_to_room(&self, id: &SessionId, room: RoomName) -> Result<(), Rejection> {
         let wanted = id.clone();
-        self.ask(id, move |shard, _, _| shard.add_to_room(&wanted, &room)).await?
+        self.ask(id, move |shard, _, _| shard.add_to_room(&wanted, &room)).await??;
+        self.kept().await
     }
 
     /// Ends a session's membership.
@@ -173,7 +189,8 @@ impl Node {
     /// `not_found` without such a session.
     pub async fn remove_from_room(&self, id: &SessionId, room: RoomName) -> Result<(), Rejection> {
         let wanted = id.clone();
-        self.ask(id, move |shard, now, host| shard.remove_from_room(now, &wanted, &room, host)).await?
+        self.ask(id, move |shard, now, host| shard.remove_from_room(now, &wanted, &room, host)).await??;
+        self.kept().await
     }
 
     /// Ends a session that is one too many of its user's absent ones.

@@ -87,6 +87,7 @@ struct Inner {
     config: Config,
     shards: Arc<[ShardHandle]>,
     broker: Arc<dyn Broker>,
+    store: Arc<dyn SessionStore>,
     users: Arc<Mutex<Users>>,
     revocations: Arc<Mutex<Revocations>>,
     rates: Arc<Rates>,
@@ -149,6 +150,7 @@ impl Node {
             telemetry: Telemetry::start(),
             shards: ways.iter().map(|(handle, _)| handle.clone()).collect(),
             broker,
+            store: Arc::clone(&sessions),
             clock: Clock::start(),
             connections: AtomicU64::new(1),
             draining: CancellationToken::new(),
@@ -271,7 +273,9 @@ impl Node {
     pub async fn revoke_user(&self, user: &UserId) -> Result<usize, Rejection> {
         self.with_revocations(|revocations, now| revocations.revoke_user(user.clone(), now))?;
         let user = user.clone();
-        Ok(self.ask_all(move |shard, now, host| shard.revoke_user(now, &user, host)).await.iter().sum())
+        let ended = self.ask_all(move |shard, now, host| shard.revoke_user(now, &user, host)).await;
+        self.kept().await?;
+        Ok(ended.iter().sum())
     }
 
     /// From now on the token with that id does not count; the sessions that it let in end with close 4003. Returns how
@@ -281,7 +285,9 @@ impl Node {
     /// `overloaded` where there are too many revocations: nothing was changed.
     pub async fn revoke_token(&self, token: TokenId) -> Result<usize, Rejection> {
         self.with_revocations(|revocations, now| revocations.revoke_token(token.clone(), now))?;
-        Ok(self.ask_all(move |shard, now, host| shard.revoke_token(now, &token, host)).await.iter().sum())
+        let ended = self.ask_all(move |shard, now, host| shard.revoke_token(now, &token, host)).await;
+        self.kept().await?;
+        Ok(ended.iter().sum())
     }
 
     fn with_revocations(
@@ -301,6 +307,10 @@ impl Node {
 
     pub(crate) fn broker(&self) -> &Arc<dyn Broker> {
         &self.0.broker
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn SessionStore> {
+        &self.0.store
     }
 
     pub(crate) fn shards(&self) -> &[ShardHandle] {

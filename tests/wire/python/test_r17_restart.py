@@ -504,6 +504,32 @@ def test_r17_a_tail_goes_on_over_restarts(kept, how):
     assert [json.loads(line)["message_id"] for line in out.splitlines()] == ids, said
 
 
+def test_r17_a_tail_goes_on_when_its_session_ended_after_a_crash(kept):
+    """What it saw after the first crash has its place in the history that began then: the next session reads on there."""
+    server, room = kept(), unique("room")
+    tail = subprocess.Popen(
+        [BINARY, "tail", room, "--since", "start", "--limit", "9", "-o", "json"],
+        env={**environment({}), "MOORLINE_URL": f"http://127.0.0.1:{server.port}"},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        ids, lines = [], []
+        for lifetime in (3_600_000, 0):  # after the second crash no session is left
+            eventually(lambda: server.http("GET", f"/v1/rooms/{room}").json.get("connected") == 1, 10)
+            server.has_committed()
+            ids += server.to_room(room, 3)
+            lines += [tail.stdout.readline() for _ in range(3)]
+            server.down("kill")
+            server.settings["session.lifetime_ms"] = lifetime
+            server.up()
+        ids += server.to_room(room, 3)
+        out, said = tail.communicate(timeout=30)
+    finally:
+        tail.kill()
+    assert tail.returncode == 0, said
+    assert [json.loads(line)["message_id"] for line in lines + out.splitlines()] == ids, said
+    assert "as a new session" in said and "reset (epoch)" not in said, said
+
+
 def test_r17_serve_keeps_it_all_too(serve, connect, how):
     """`moorline serve`, with tokens and API keys."""
     server, room = serve(), unique("room")

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 import time
 
 import pytest
@@ -192,6 +193,28 @@ def test_r10_one_that_reads_slowly_stays(start, connect):
     frames = read_until(stuck, lambda frames: messages_of(frames[-1:], room) == ids[-1:])
     assert messages_of(frames, room) == ids
     stuck.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere the kernel takes megabytes at a time")
+def test_r10_one_that_reads_very_slowly_stays_too(start):
+    """20 KB/s are far less than the kernel's buffers, and far more than nothing."""
+    server, room = start({**ROOMY, "connection.stall_timeout_ms": 2000}), unique("room")
+    slow, idle = (Raw(server, f"/ws/{room}", rcvbuf=4096).established() for _ in range(2))
+    ids = flood(server, room, 160)  # 10 MB
+    began, taken = time.monotonic(), b""
+    while time.monotonic() - began < 8:
+        piece = slow.sock.recv(2000)
+        assert piece, "cut"
+        taken += piece
+        time.sleep(max(0.0, began + len(taken) / 20_000 - time.monotonic()))
+    assert server.session(slow.session)["connected"] and not server.session(idle.session)["connected"]
+    assert len(taken) < 200_000
+    slow.buffer = taken + slow.buffer
+    reads_again(slow)
+    frames = read_until(slow, lambda frames: messages_of(frames[-1:], room) == ids[-1:])
+    assert messages_of(frames, room) == ids
+    for peer in (slow, idle):
+        peer.close()
 
 
 def test_r10_one_that_asks_and_asks_and_never_reads_is_sent_away(start, connect):

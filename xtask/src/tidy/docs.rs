@@ -17,7 +17,31 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let links = pages().flat_map(|page| dead_links(page, tree));
     let settings =
         pages().filter(|page| !page.path.starts_with("spec/")).flat_map(|page| unknown_settings(page, tree));
-    missing.chain(links).chain(settings).collect()
+    let tests = pages().flat_map(|page| unknown_tests(page, tree));
+    missing.chain(links).chain(settings).chain(tests).collect()
+}
+
+/// Tests that a page names and nothing defines.
+fn unknown_tests(page: &File, tree: &Tree) -> Vec<Finding> {
+    let defines = |name: &str| {
+        let definition = format!("def {name}(");
+        tree.files.iter().any(|file| file.path.starts_with("tests/") && file.text.contains(&definition))
+    };
+    let mut findings = Vec::new();
+    for (line, text) in numbered(&page.text) {
+        let names = text.split('`').skip(1).step_by(2).filter(|word| is_test(word));
+        let unknown = names.filter(|name| !defines(name));
+        findings.extend(
+            unknown.map(|name| Finding::line(&page.path, line, format_args!("there is no test {name}"))),
+        );
+    }
+    findings
+}
+
+/// Whether it is the name of a test, and not of a file.
+fn is_test(word: &str) -> bool {
+    word.starts_with("test_")
+        && word.chars().all(|character| character.is_ascii_alphanumeric() || character == '_')
 }
 
 fn is_page(path: &str) -> bool {
@@ -122,6 +146,12 @@ mod tests {
         assert_eq!(found("docs/a.md", live), []);
         assert_eq!(found("docs/a.md", "[a](b.md) and [c](../../d.md)").len(), 2);
         assert_eq!(found("README.md", "[a]: docs/nothing.md").len(), 1);
+    }
+
+    #[test]
+    fn tests_that_nothing_defines_are_found() {
+        let unknown = Finding::line("docs/a.md", 1, "there is no test test_r99_nothing");
+        assert_eq!(found("docs/a.md", "`test_r99_nothing` and `test_files.py` and `test_…`"), [unknown]);
     }
 
     #[test]

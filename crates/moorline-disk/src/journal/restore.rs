@@ -119,7 +119,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn damaged(&self, why: impl ToString) -> OpenError {
+    fn damaged(&self, why: &dyn std::fmt::Display) -> OpenError {
         OpenError::damaged(self.path, why.to_string())
     }
 
@@ -128,7 +128,7 @@ impl Reader<'_> {
         let meta = match self.transaction.open_table(META) {
             Ok(meta) => meta,
             Err(TableError::TableDoesNotExist(_)) => {
-                let mut tables = self.transaction.list_tables().map_err(|error| self.damaged(error))?;
+                let mut tables = self.transaction.list_tables().map_err(|error| self.damaged(&error))?;
                 return match tables.next() {
                     None => Ok(None),
                     Some(_) => Err(OpenError::NotOurs {
@@ -137,26 +137,26 @@ impl Reader<'_> {
                     }),
                 };
             }
-            Err(error) => return Err(self.damaged(error)),
+            Err(error) => return Err(self.damaged(&error)),
         };
-        let format = meta.get(FORMAT_KEY).map_err(|error| self.damaged(error))?;
+        let format = meta.get(FORMAT_KEY).map_err(|error| self.damaged(&error))?;
         let format = format.and_then(|value| value.value().try_into().ok()).map(u32::from_le_bytes);
         match format {
             Some(found) if found > FORMAT => {
                 return Err(OpenError::Newer { path: self.path.to_owned(), found, known: FORMAT });
             }
             Some(_) => {}
-            None => return Err(self.damaged("it does not say which format it has")),
+            None => return Err(self.damaged(&"it does not say which format it has")),
         }
-        let state = meta.get(STATE_KEY).map_err(|error| self.damaged(error))?;
-        let state = state.ok_or_else(|| self.damaged("it does not say which epoch it has"))?;
-        postcard::from_bytes(state.value()).map(Some).map_err(|error| self.damaged(error))
+        let state = meta.get(STATE_KEY).map_err(|error| self.damaged(&error))?;
+        let state = state.ok_or_else(|| self.damaged(&"it does not say which epoch it has"))?;
+        postcard::from_bytes(state.value()).map(Some).map_err(|error| self.damaged(&error))
     }
 
     fn sessions(&self) -> Result<Vec<Arc<SessionRecord>>, OpenError> {
         let mut sessions = Vec::new();
         self.each(SESSIONS, |id, row| {
-            let record = SessionRow::read(id, row).map_err(|error| self.damaged(error))?;
+            let record = SessionRow::read(id, row).map_err(|error| self.damaged(&error))?;
             sessions.push(Arc::new(record));
             Ok(())
         })?;
@@ -169,8 +169,8 @@ impl Reader<'_> {
     fn rooms(&self, log: &mut MemoryLog) -> Result<HashMap<RoomName, Offset>, OpenError> {
         let mut dead = HashMap::new();
         self.each(ROOMS, |name, row| {
-            let room = RoomName::stored(name).map_err(|error| self.damaged(error))?;
-            let row: RoomRow = postcard::from_bytes(row).map_err(|error| self.damaged(error))?;
+            let room = RoomName::stored(name).map_err(|error| self.damaged(&error))?;
+            let row: RoomRow = postcard::from_bytes(row).map_err(|error| self.damaged(&error))?;
             if row.is_forgotten {
                 dead.insert(room, Offset(row.cut));
             } else {
@@ -189,10 +189,10 @@ impl Reader<'_> {
         let table = match self.transaction.open_table(table) {
             Ok(table) => table,
             Err(TableError::TableDoesNotExist(_)) => return Ok(()),
-            Err(error) => return Err(self.damaged(error)),
+            Err(error) => return Err(self.damaged(&error)),
         };
-        for row in table.iter().map_err(|error| self.damaged(error))? {
-            let (key, value) = row.map_err(|error| self.damaged(error))?;
+        for row in table.iter().map_err(|error| self.damaged(&error))? {
+            let (key, value) = row.map_err(|error| self.damaged(&error))?;
             act(key.value(), value.value())?;
         }
         Ok(())
@@ -208,12 +208,12 @@ impl Reader<'_> {
         let table = match self.transaction.open_table(CHUNKS) {
             Ok(table) => table,
             Err(TableError::TableDoesNotExist(_)) => return Ok(()),
-            Err(error) => return Err(self.damaged(error)),
+            Err(error) => return Err(self.damaged(&error)),
         };
         let mut names = HashMap::new();
-        for chunk in table.iter().map_err(|error| self.damaged(error))? {
-            let (key, chunk) = chunk.map_err(|error| self.damaged(error))?;
-            let (epoch, entries) = entry::read_chunk(chunk.value()).map_err(|error| self.damaged(error))?;
+        for chunk in table.iter().map_err(|error| self.damaged(&error))? {
+            let (key, chunk) = chunk.map_err(|error| self.damaged(&error))?;
+            let (epoch, entries) = entry::read_chunk(chunk.value()).map_err(|error| self.damaged(&error))?;
             restored.next_chunk = key.value() + 1;
             restored.chunk_bytes += chunk.value().len() as u64;
             for entry in entries {
@@ -238,7 +238,7 @@ impl Reader<'_> {
                 let name = match names.get(room) {
                     Some(name) => name,
                     None => {
-                        let name = RoomName::stored(room).map_err(|error| self.damaged(error))?;
+                        let name = RoomName::stored(room).map_err(|error| self.damaged(&error))?;
                         names.entry(room.to_owned()).or_insert(name)
                     }
                 };
@@ -246,7 +246,7 @@ impl Reader<'_> {
                     return Ok(());
                 }
                 let record = entry::record(offset, timestamp, except.as_ref(), message);
-                log.restore_record(name, epoch, record.map_err(|error| self.damaged(error))?, self.now);
+                log.restore_record(name, epoch, record.map_err(|error| self.damaged(&error))?, self.now);
             }
             Entry::Id { offset, timestamp, id } => {
                 log.restore_id(&id.claim(), Offset(offset), Timestamp(timestamp), self.now);

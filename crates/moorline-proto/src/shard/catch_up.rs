@@ -81,6 +81,7 @@ impl Shard {
             membership.acked = if is_new { acked } else { acked.min(membership.acked) };
             membership.sent = membership.sent.max(sent);
         }
+        self.hold_back(turn.now, key);
         if let Some(reference) = reference {
             let outcome = Ok(Answer::At { room: name.clone(), position: start });
             self.send_frame(turn, key, &ServerFrame::Reply(Reply { reference, outcome }));

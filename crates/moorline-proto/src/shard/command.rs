@@ -104,6 +104,7 @@ impl Shard {
         let key = self.key_of(id)?;
         let left = self.by_name.get(room).copied().is_some_and(|room| self.exit(key, room));
         if left {
+            self.hold_back(now, key);
             let frame = ServerFrame::Left { room: room.clone(), reason: LeftReason::Removed };
             self.send_frame(turn, key, &frame);
             self.save(key);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::access::left_forbidden;
 use super::membership::lazy_rooms;
-use super::session::Greeting;
+use super::session::{Greeting, Resumed};
 use super::{ConnectionId, Output, Refusal, Shard, Surveyor, Turn};
 use crate::close::CloseCode;
 use crate::error::Rejection;
@@ -282,7 +282,8 @@ impl Shard {
         let frames = self.greeting(&claim, key, resumed, greeting);
         let until = turn.now.instant + self.config.save_timeout;
         if let Some(connected) = &mut self.session_mut(key).connected {
-            connected.greeting = Some(Box::new(Greeting { frames, resumed, until }));
+            let first = Some(Resumed(resumed));
+            connected.greeting = Some(Box::new(Greeting { frames, first, saves: 0, until }));
         }
         self.save(key);
         self.reschedule(key);

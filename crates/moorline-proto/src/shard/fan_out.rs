@@ -214,11 +214,8 @@ impl Shard {
             self.named_by(except, &mut excluded);
         }
         for key in members {
-            let up_to_date = self
-                .session(key)
-                .connected
-                .as_ref()
-                .is_some_and(|c| c.outbox.is_none() && c.greeting.is_none());
+            let up_to_date =
+                self.session(key).connected.as_ref().is_some_and(|c| c.outbox.is_none() && c.is_greeted());
             if up_to_date && !excluded.contains(&key) {
                 self.delivered += 1;
                 self.send(turn, key, Lane::Message, &encoded.wire);

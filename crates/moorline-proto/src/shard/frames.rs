@@ -224,6 +224,7 @@ impl Shard {
     ) -> Result<(), Rejection> {
         let room = self.member_room(key, Some(name))?;
         self.exit(key, room);
+        self.hold_back(turn.now, key);
         self.reply(turn, key, reference, Answer::Room { room: name.clone() });
         self.send_frame(turn, key, &ServerFrame::Left { room: name.clone(), reason: LeftReason::Left });
         self.save(key);
@@ -299,12 +300,15 @@ impl Shard {
         positions: &[(RoomName, Position)],
     ) -> Result<(), Rejection> {
         self.ponged(now, key);
+        let mut outcome = Ok(());
         for (name, position) in positions {
             if let Ok(room) = self.member_room(key, Some(name)) {
-                self.acknowledge(now, key, room, Some(position.epoch), position.offset)?;
+                let acked = self.acknowledge(now, key, room, Some(position.epoch), position.offset);
+                // One that is wrong does not keep the others from counting.
+                outcome = outcome.and(acked.map(|_| ()));
             }
         }
-        Ok(())
+        outcome
     }
 
     fn reconnect_frame(

@@ -69,8 +69,10 @@ impl Shard {
                 resets.push(reset(&request.room, ResetReason::Epoch, start, None));
             }
             self.begin(key, &request.room, (start, least), is_new);
-            // A client that knows a former history's number of an own room learns what that history is called now.
-            let is_renamed = mistaken.is_some_and(|known| known.epoch != position.epoch);
+            // A client that may know a former history's number of an own room learns what that history is called now.
+            let is_former = |known: Position| known.epoch != position.epoch;
+            let is_renamed = mistaken.is_some_and(is_former)
+                || matches!(request.since, Since::Position(acked) if is_former(acked));
             if !request.room.is_own() || survey.deliverable > 0 || is_renamed {
                 let established = RoomEstablished { position, replayed: survey.deliverable };
                 rooms.0.push((request.room.clone(), established));

@@ -154,7 +154,7 @@ impl Shard {
     fn resting(&self, key: SessionKey) -> Standing {
         match &self.session(key).connected {
             None => Standing::Absent,
-            Some(connected) if connected.greeting.is_some() => Standing::Joining,
+            Some(connected) if !connected.is_greeted() => Standing::Joining,
             Some(_) => Standing::Reading,
         }
     }

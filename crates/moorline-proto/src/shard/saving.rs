@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::room::Standing;
-use super::session::Membership;
+use super::session::{Greeting, Membership, Resumed};
 use super::{Event, Output, Peer, RoomKey, SaveError, SessionKey, Shard, Turn};
 use crate::close::CloseCode;
+use crate::frame::ServerFrame;
 use crate::id::SessionId;
 use crate::position::Epoch;
 use crate::session_record::Mark;
@@ -24,14 +25,26 @@ impl Shard {
         }
     }
 
-    /// Has a session's record kept. Its connection waits for that until it was greeted.
+    /// From now on a connection is told nothing but messages until its session is kept: what it joins and leaves must hold
+    /// when it hears of it.
+    pub(super) fn hold_back(&mut self, now: Now, key: SessionKey) {
+        let until = now.instant + self.config.save_timeout;
+        let Some(connected) = &mut self.session_mut(key).connected else { return };
+        if connected.greeting.is_none() {
+            connected.greeting = Some(Box::new(Greeting { until, ..Greeting::default() }));
+            self.reschedule(key);
+        }
+    }
+
+    /// Has a session's record kept. A connection that is held back, as it is until it was greeted, waits for that.
     pub(super) fn save(&mut self, key: SessionKey) {
         let marks = self.marks(key);
         let session = self.session_mut(key);
         session.flush_at = None;
         Arc::make_mut(&mut session.record).rooms = marks;
         let (record, fence) = (Arc::clone(&session.record), session.fence);
-        let waits = session.connected.as_ref().is_some_and(|connected| connected.greeting.is_some());
+        let held = session.connected.as_mut().and_then(|connected| connected.greeting.as_mut());
+        let waits = held.map(|greeting| greeting.saves += 1).is_some();
         let waiting = session.peer(key).filter(|_| waits);
         self.outputs.push_back(Output::Save { record, fence, waiting });
     }
@@ -59,7 +72,7 @@ impl Shard {
         let Some(&key) = self.by_id.get(id) else { return };
         let waits = waiting.is_some_and(|peer| self.resolve(peer) == Some(key));
         match result {
-            Ok(()) if waits => self.greet(turn, key),
+            Ok(()) if waits => self.kept(turn, key),
             Ok(()) => {}
             // It was kept under a claim of ours that a newer one of ours outdated.
             Err(SaveError::Fenced) if fence < self.session(key).fence => self.save(key),
@@ -94,21 +107,37 @@ impl Shard {
         self.forget(turn, key);
     }
 
-    /// The session is safely kept: its connection is told, and gets what it missed.
-    fn greet(&mut self, turn: &mut Turn<'_>, key: SessionKey) {
-        let Some(greeting) =
-            self.session_mut(key).connected.as_mut().and_then(|connected| connected.greeting.take())
-        else {
+    /// The session is safely kept: its connection is told what waited for that.
+    fn kept(&mut self, turn: &mut Turn<'_>, key: SessionKey) {
+        let Some(connected) = &mut self.session_mut(key).connected else { return };
+        let Some(greeting) = &mut connected.greeting else { return };
+        greeting.saves = greeting.saves.saturating_sub(1);
+        if greeting.saves > 0 {
             return;
-        };
+        }
+        let Some(greeting) = connected.greeting.take() else { return };
+        match greeting.first {
+            Some(resumed) => self.greet(turn, key, resumed, &greeting.frames),
+            None => {
+                greeting.frames.iter().for_each(|frame| self.send_frame(turn, key, frame));
+                self.reschedule(key);
+                self.advance(key);
+            }
+        }
+    }
+
+    /// A connection is told that it is established, and gets what it missed.
+    fn greet(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: SessionKey,
+        Resumed(resumed): Resumed,
+        frames: &[ServerFrame],
+    ) {
         self.outputs.extend(self.session(key).peer(key).map(Output::Established));
-        self.send_greeting(turn, key, &greeting.frames);
+        self.send_greeting(turn, key, frames);
         let (id, user) = (self.session(key).id().clone(), self.session(key).user().cloned());
-        self.outputs.push_back(Output::Event(Event::Connected {
-            session: id,
-            user,
-            resumed: greeting.resumed,
-        }));
+        self.outputs.push_back(Output::Event(Event::Connected { session: id, user, resumed }));
         let joined: Vec<RoomKey> =
             self.session(key).memberships.iter().map(|membership| membership.room).collect();
         for room in joined {

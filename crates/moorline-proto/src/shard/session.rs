@@ -55,13 +55,28 @@ impl Membership {
     }
 }
 
-/// `connection_established`, the reply to `hello`, and the resets before the replay.
+/// What a connection is told once its session is kept: first `connection_established`, the reply to `hello` and the resets before the
+/// replay; later that it joined or left a room.
 #[derive(Debug, Default)]
 pub(super) struct Greeting {
     pub(super) frames: Vec<ServerFrame>,
-    pub(super) resumed: bool,
+    /// Whether nothing was told before, and if so whether the session went on.
+    pub(super) first: Option<Resumed>,
+    /// Saves that it waits for.
+    pub(super) saves: u32,
     /// By when the session must be kept.
     pub(super) until: Instant,
+}
+
+/// Whether a session went on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Resumed(pub(super) bool);
+
+impl Connected {
+    /// Whether it was told that it is established.
+    pub(super) fn is_greeted(&self) -> bool {
+        self.greeting.as_ref().is_none_or(|greeting| greeting.first.is_none())
+    }
 }
 
 /// A live connection.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::access::Access;
 use super::establish::{Claim, Found};
-use super::session::{Connected, Session};
+use super::session::{Connected, Greeting, Resumed, Session};
 use super::{ConnectionId, SessionKey, Shard, Turn, number};
 use crate::close::CloseCode;
 use crate::heartbeat::Heartbeat;
@@ -105,7 +105,7 @@ impl Shard {
             id: connection,
             heartbeat,
             outbox: None,
-            greeting: Some(Box::default()),
+            greeting: Some(Box::new(Greeting { first: Some(Resumed(false)), ..Greeting::default() })),
             reading: false,
             in_flight: 0,
             access,

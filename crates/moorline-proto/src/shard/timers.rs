@@ -145,10 +145,13 @@ impl Shard {
         let session = self.session(key);
         let next = match &session.connected {
             None => session.absent_until,
-            Some(Connected { greeting: Some(greeting), .. }) => greeting.until,
-            Some(connected) => connected.heartbeat.next(&self.config.heartbeat),
+            Some(Connected { greeting: Some(greeting), .. }) if greeting.first.is_some() => greeting.until,
+            Some(connected) => {
+                let beat = connected.heartbeat.next(&self.config.heartbeat);
+                connected.greeting.as_ref().map_or(beat, |greeting| greeting.until.min(beat))
+            }
         };
-        let expiry = session.connected.as_ref().filter(|c| c.greeting.is_none());
+        let expiry = session.connected.as_ref().filter(|c| c.is_greeted());
         let expiry = expiry.and_then(|connected| connected.access.as_ref()?.next());
         let next = [Some(next), self.stalls_at(key), session.flush_at, expiry].into_iter().flatten().min();
         if let Some(next) = next {

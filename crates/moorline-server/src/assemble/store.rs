@@ -8,9 +8,6 @@ use crate::app::Mode;
 use crate::causes::causes;
 use crate::settings::{Loaded, SettingsError, StoreSettings};
 
-/// The file in its directory that a store is.
-pub(crate) const FILE: &str = "moorline.redb";
-
 /// Opens the store that the settings name; none where everything is kept in memory. Blocks while it reads.
 ///
 /// # Errors
@@ -59,7 +56,9 @@ pub(crate) fn close(store: Store) -> anyhow::Result<()> {
 /// Whether another place, or other rights to it, are what mends it.
 pub(crate) fn is_misplaced(error: &OpenError) -> bool {
     match error {
-        OpenError::InUse(_) | OpenError::Newer { .. } | OpenError::NotOurs { .. } => true,
+        OpenError::InUse(_) | OpenError::Missing(_) | OpenError::Newer { .. } | OpenError::NotOurs { .. } => {
+            true
+        }
         OpenError::Io { source, .. } => matches!(
             source.kind(),
             ErrorKind::PermissionDenied
@@ -81,6 +80,9 @@ pub(crate) fn told(error: &OpenError) -> String {
 fn mend(error: &OpenError) -> &'static str {
     match error {
         OpenError::InUse(_) => "; stop that first, or name another directory",
+        OpenError::Missing(_) => {
+            "; name its directory with --data DIR, or the configuration that does with --config FILE"
+        }
         OpenError::NotOurs { .. } => "; name another directory, or move that away",
         OpenError::Damaged { .. } => "; restore a copy, or move it away to begin with an empty store",
         OpenError::Io { source, .. } => match source.kind() {

@@ -367,6 +367,10 @@ impl<'a> Follower<'a> {
             return None;
         }
         if let (Some(position), Some(offset)) = (&mut self.stands, offset) {
+            // A restart that was no orderly one gave the room's history another name; this number is one of that.
+            if let Some((Some(epoch), _)) = self.machine.position(&self.subject.room) {
+                position.epoch = epoch;
+            }
             position.offset = offset;
         }
         Some(Seen::Message(text))

@@ -152,5 +152,5 @@ pub(crate) async fn end_all(
     State(node): State<Node>,
     Path(id): Path<String>,
 ) -> Result<Json<Disconnected>, Problem> {
-    Ok(Json(Disconnected { disconnected: node.disconnect_user(&query::user(&id)?).await }))
+    Ok(Json(Disconnected { disconnected: node.disconnect_user(&query::user(&id)?).await? }))
 }

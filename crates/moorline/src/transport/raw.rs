@@ -33,3 +33,24 @@ impl RawReader {
         }
     }
 }
+
+/// How much the kernel takes of a socket beyond what it may send, in bytes, where it lets us say so.
+///
+/// Without a bound it takes up to 4 MiB for a peer that reads slowly, and reports the socket writable only when a third
+/// of that is free: a peer that reads for minutes then looks like one that takes nothing. With this one it is reported
+/// at half of the bound: a peer makes progress every 16 KiB, and a kilobyte a second is enough for the default stall
+/// timeout. What is on its way and not acknowledged does not count, so that a peer that keeps up is not slowed down.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNSENT_BYTES_MAX: u32 = 32 * 1024;
+
+/// Lets the kernel take little that it cannot send yet: the rest waits with us, where it is counted.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn keep_little_unsent(stream: &TcpStream) {
+    if let Err(error) = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX) {
+        tracing::debug!(%error, "the kernel does not bound what it takes for slow peers");
+    }
+}
+
+/// The kernel's own measure holds.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) const fn keep_little_unsent(_stream: &TcpStream) {}

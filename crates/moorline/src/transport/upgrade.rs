@@ -8,7 +8,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{RawReader, Reader, Writer, stream};
+use super::{RawReader, Reader, Writer, raw, stream};
 use crate::handshake::{Endpoint, Incoming, Opening};
 use crate::node::Node;
 use moorline_proto::codec::SUBPROTOCOL;
@@ -118,11 +118,11 @@ impl Node {
 /// Takes the socket out of hyper, with what the client sent behind its handshake.
 fn split(upgraded: Upgraded) -> (Reader, Writer, Bytes) {
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => return raw(parts.io.into_inner(), parts.read_buf),
+        Ok(parts) => return bare(parts.io.into_inner(), parts.read_buf),
         Err(upgraded) => upgraded,
     };
     match hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
-        Ok(parts) => raw(parts.io.into_inner(), parts.read_buf),
+        Ok(parts) => bare(parts.io.into_inner(), parts.read_buf),
         Err(upgraded) => {
             let (reader, writer) = stream::split(Box::new(TokioIo::new(upgraded)));
             (Reader::Stream(reader), Writer::Stream(writer), Bytes::new())
@@ -130,9 +130,10 @@ fn split(upgraded: Upgraded) -> (Reader, Writer, Bytes) {
     }
 }
 
-fn raw(stream: TcpStream, early: Bytes) -> (Reader, Writer, Bytes) {
+fn bare(stream: TcpStream, early: Bytes) -> (Reader, Writer, Bytes) {
     // Small frames must not wait for an acknowledgement of the one before; failing that, they are only later.
     let _slower = stream.set_nodelay(true);
+    raw::keep_little_unsent(&stream);
     let stream = Arc::new(stream);
     (Reader::Raw(RawReader(Arc::clone(&stream))), Writer::Raw(stream), early)
 }

@@ -4,8 +4,10 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use super::Check;
-use crate::assemble::store::FILE;
 use crate::settings::Settings;
+
+/// The file in its directory that a store is.
+const FILE: &str = "moorline.redb";
 
 pub(super) fn checks(settings: &Settings) -> Vec<Check> {
     let Some(directory) = &settings.store.directory else {

@@ -2,14 +2,13 @@
 
 mod export;
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use moorline_disk::{OpenError, Stats};
 use serde_json::{Value, json};
 
-use crate::assemble::store::{FILE, is_misplaced, told};
+use crate::assemble::store::{is_misplaced, told};
 use crate::exit::UsageError;
 use crate::output::{Format, Out, OutputArgs};
 use crate::settings::{self, SettingsError};
@@ -53,38 +52,25 @@ struct Place {
 }
 
 impl Place {
-    /// A directory with a store in it: none is made.
+    /// The directory that is meant, whatever is in it.
     fn directory(&self) -> anyhow::Result<PathBuf> {
-        let directory = match &self.data {
-            Some(directory) => directory.clone(),
+        match &self.data {
+            Some(directory) => Ok(directory.clone()),
             None => settings::load_file(self.config.as_deref())?.store.directory.ok_or_else(|| {
-                SettingsError::new(
-                    "store.directory is empty, so nothing is kept on disk: name a directory with --data DIR",
-                )
-            })?,
-        };
-        match directory.join(FILE).metadata() {
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                Err(no_store(&directory).into())
-            }
-            // What else may be wrong there, opening it tells.
-            _ => Ok(directory),
+                let why =
+                    "store.directory is empty, so nothing is kept on disk: name a directory with --data DIR";
+                SettingsError::new(why).into()
+            }),
         }
     }
 }
 
-fn no_store(directory: &Path) -> UsageError {
-    let mend = "name its directory with --data DIR, or the configuration that does with --config FILE";
-    UsageError::new(format!("no store in {}: {mend}", directory.display()))
-}
-
 /// What a person is told of a store that cannot be opened. One that is in use is in its right place.
-fn refused(directory: &Path, error: &OpenError) -> anyhow::Error {
-    match error {
-        OpenError::Io { source, .. } if source.kind() == ErrorKind::NotFound => no_store(directory).into(),
-        OpenError::InUse(_) => anyhow::Error::msg(told(error)),
-        _ if is_misplaced(error) => UsageError::new(told(error)).into(),
-        _ => anyhow::Error::msg(told(error)),
+fn refused(error: OpenError) -> anyhow::Error {
+    match &error {
+        OpenError::InUse(_) => anyhow::Error::msg(told(&error)),
+        _ if is_misplaced(&error) => UsageError::new(told(&error)).into(),
+        _ => anyhow::Error::msg(told(&error)),
     }
 }
 
@@ -98,7 +84,6 @@ pub(crate) fn run(arguments: &Store) -> anyhow::Result<()> {
         Command::Stats | Command::Check | Command::Compact => None,
     };
     let directory = arguments.place.directory()?;
-    let refused = |error: OpenError| refused(&directory, &error);
     let (format, mut out) = (arguments.output.output, Out::new());
     match &arguments.command {
         Command::Stats => {
@@ -171,6 +156,8 @@ fn compacted(out: &mut Out, format: Format, (before, after): (u64, u64)) -> anyh
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
+
     use clap::Parser as _;
     use moorline::Epoch;
 
@@ -189,8 +176,6 @@ mod tests {
     #[test]
     fn the_directory_is_told_the_configurations_or_the_default() {
         let folder = Folder::new();
-        std::fs::create_dir(folder.0.join("kept")).unwrap();
-        folder.file("kept/moorline.redb", "");
         let config = folder.file("moorline.toml", "[store]\ndirectory = \"kept\"").display().to_string();
         let kept = folder.0.join("kept");
         for line in [
@@ -201,12 +186,6 @@ mod tests {
         ] {
             assert_eq!(parsed(&line).place.directory().unwrap(), kept, "{line}");
         }
-        let nowhere = folder.0.join("nowhere");
-        for without in [&folder.0, &nowhere, &folder.0.join("moorline.toml")] {
-            let error = parsed(&format!("stats --data {}", without.display())).place.directory().unwrap_err();
-            assert!(error.is::<UsageError>() && error.to_string().contains("no store in "), "{error}");
-        }
-        assert!(!nowhere.exists());
         let memory = folder.file("memory.toml", "[store]\ndirectory = \"\"").display().to_string();
         let error = parsed(&format!("stats --config {memory}")).place.directory().unwrap_err();
         assert!(error.is::<SettingsError>() && error.to_string().contains("--data DIR"), "{error}");
@@ -214,22 +193,41 @@ mod tests {
     }
 
     #[test]
+    fn where_no_store_is_none_is_made() {
+        let folder = Folder::new();
+        let file = folder.file("file", "");
+        let nowhere = folder.0.join("nowhere");
+        for without in [&folder.0, &nowhere, &file] {
+            for command in ["stats", "check", "compact", "export"] {
+                let error = run(&parsed(&format!("{command} --data {}", without.display()))).unwrap_err();
+                assert!(error.is::<UsageError>() && error.to_string().contains("no store in "), "{error}");
+                assert!(error.to_string().contains("--data DIR"), "{error}");
+            }
+        }
+        assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 1);
+    }
+
+    #[test]
     fn a_store_that_does_not_open_is_wrong_usage_where_its_place_is_wrong() {
         let path = PathBuf::from("/data/moorline.redb");
         let io = |kind: ErrorKind| OpenError::Io { path: path.clone(), source: kind.into() };
         for (error, is_usage, said) in [
-            (io(ErrorKind::NotFound), true, "no store in /data: "),
+            (
+                OpenError::Missing("/data".into()),
+                true,
+                "no store in /data; name its directory with --data DIR",
+            ),
             (io(ErrorKind::PermissionDenied), true, "cannot be opened: permission denied; let this user"),
             (io(ErrorKind::Other), false, "cannot be opened"),
             (OpenError::InUse(path.clone()), false, "is in use: another server"),
             (
                 OpenError::NotOurs { path: path.clone(), why: "it is text" },
                 true,
-                "is not Moorline's: it is text",
+                "is not a store of Moorline's: it is text",
             ),
             (OpenError::Damaged { path: path.clone(), why: "torn".to_owned() }, false, "is damaged: torn"),
         ] {
-            let told = refused(Path::new("/data"), &error);
+            let told = refused(error);
             assert_eq!(told.is::<UsageError>(), is_usage, "{told}");
             assert!(told.to_string().contains(said), "{told}");
         }

@@ -120,6 +120,10 @@ impl SessionStore for Sessions {
         Box::pin(answered.map(|result| result.unwrap_or(Err(StoreError::Unavailable))))
     }
 
+    fn settled(&self) -> BoxFuture<'static, Result<(), StoreError>> {
+        Box::pin(ready(Ok(()))) // nobody asks
+    }
+
     fn remove(&self, id: SessionId, fence: Fence) -> BoxFuture<'static, Result<(), StoreError>> {
         let removed = self.inner.remove(id.clone(), fence).now_or_never();
         if removed == Some(Ok(())) {

@@ -1,0 +1,147 @@
+//! A store on a disk that fails: what its users are told, and how it goes on.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use moorline_broker::{
+    Broker as _, BrokerError, Keep, NodeId, Publication, Published, ReadLimit, SessionStore as _, StoreError,
+};
+use moorline_disk::testing::VolatileDisk;
+use moorline_disk::{OpenError, Options, Store};
+use moorline_proto::id::{RoomName, SessionId};
+use moorline_proto::message::Message;
+use moorline_proto::position::Offset;
+use moorline_proto::session_record::SessionRecord;
+use moorline_proto::time::Timestamp;
+use moorline_proto::token::{TokenHash, TokenSet};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn open(disk: &VolatileDisk) -> Result<Store, OpenError> {
+    Store::open_in(Box::new(disk.clone()), &Options::default())
+}
+
+fn room() -> RoomName {
+    RoomName::new("a").unwrap()
+}
+
+async fn publish(store: &Store, number: u64) -> Result<Offset, BrokerError> {
+    // More than the file has to spare.
+    let padding = "x".repeat(600_000);
+    let text = format!(r#"{{"type":"m","n":{number},"x":"{padding}"}}"#);
+    let message = Message::stored(text.into_bytes().into());
+    let keep = Keep::Record { key: None, durability: None };
+    match store.broker().publish(Publication { room: room(), message, except: None, keep }).await? {
+        Published::Stored { position, .. } => Ok(position.offset),
+        Published::Ephemeral => unreachable!("it is stored"),
+    }
+}
+
+async fn kept(store: &Store) -> Vec<u64> {
+    let limit = ReadLimit { records: 100, bytes: usize::MAX };
+    let page = store.broker().read(room(), Offset::START, limit).await.unwrap();
+    page.records.iter().map(|record| record.offset.0).collect()
+}
+
+async fn save(store: &Store, id: &str) -> Result<(), StoreError> {
+    let id = SessionId::new(id).unwrap();
+    let sessions = store.sessions();
+    let fence = sessions.claim(id.clone(), NodeId("n".into())).await?.fence;
+    let record = SessionRecord {
+        id,
+        user: None,
+        token: None,
+        tokens: TokenSet::new(TokenHash([1; 32])),
+        metadata: None,
+        connected_at: Timestamp(1),
+        disconnected_at: None,
+        reconnections: 0,
+        own_rooms: true,
+        rooms: Vec::new(),
+    };
+    sessions.save(Arc::new(record), fence).await
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < DEADLINE, "{what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Breaks the disk, and mends it again.
+async fn nothing_is_acknowledged_that_is_not_kept(break_it: impl Fn(&VolatileDisk, bool)) {
+    let disk = VolatileDisk::default();
+    let store = open(&disk).unwrap();
+    assert_eq!(publish(&store, 1).await, Ok(Offset(1)));
+    assert_eq!(save(&store, "before").await, Ok(()));
+    break_it(&disk, true);
+    assert_eq!(publish(&store, 2).await, Err(BrokerError::Unavailable), "it may be kept later");
+    until("the trouble is told", || store.health().trouble().is_some()).await;
+    assert_eq!(publish(&store, 3).await, Err(BrokerError::CannotKeep));
+    assert_eq!(save(&store, "meanwhile").await, Err(StoreError::Unavailable));
+    assert_eq!(kept(&store).await, [1], "what was kept is read all the same");
+    break_it(&disk, false);
+    until("it goes on", || store.health().trouble().is_none()).await;
+    assert_eq!(kept(&store).await, [1, 2], "what waited is kept now");
+    assert_eq!(publish(&store, 4).await, Ok(Offset(3)));
+    disk.lose_power(|| false);
+    drop(store);
+    and_a_loss_of_power_takes_nothing(&disk).await;
+}
+
+/// What was kept before and after the failure is there.
+async fn and_a_loss_of_power_takes_nothing(disk: &VolatileDisk) {
+    let mut store = open(disk).unwrap();
+    assert!(!store.opened().was_clean);
+    assert_eq!(kept(&store).await, [1, 2, 3]);
+    let sessions: Vec<_> = store.take_restored().iter().map(|record| record.id.to_string()).collect();
+    assert!(sessions.contains(&"before".to_owned()), "{sessions:?}");
+    store.close().unwrap();
+    assert!(open(disk).unwrap().opened().was_clean);
+}
+
+#[tokio::test]
+async fn a_full_disk() {
+    nothing_is_acknowledged_that_is_not_kept(VolatileDisk::set_full).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_cannot_sync() {
+    nothing_is_acknowledged_that_is_not_kept(VolatileDisk::set_sync_fails).await;
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_write_at_its_end_is_not_closed_in_order() {
+    let disk = VolatileDisk::default();
+    let store = open(&disk).unwrap();
+    assert_eq!(publish(&store, 1).await, Ok(Offset(1)));
+    disk.set_full(true);
+    assert_eq!(publish(&store, 2).await, Err(BrokerError::Unavailable));
+    assert!(store.close().is_err());
+    disk.set_full(false);
+    let store = open(&disk).unwrap();
+    assert!(!store.opened().was_clean);
+    assert_eq!(kept(&store).await[..1], [1]);
+}
+
+#[test]
+fn damage_is_told_and_never_a_panic() {
+    let whole = VolatileDisk::default();
+    let store = open(&whole).unwrap();
+    store.close().unwrap();
+    let mut length = 0;
+    whole.damage(|bytes| length = bytes.len());
+    for end in (0..length).step_by(997).chain([length - 1]) {
+        let disk = VolatileDisk::default();
+        let bytes = std::cell::RefCell::new(Vec::new());
+        whole.damage(|whole| bytes.replace(whole.clone()).clear());
+        disk.damage(|to| *to = bytes.borrow()[..end].to_vec());
+        if end > 0 {
+            assert!(open(&disk).is_err(), "cut at {end}");
+        }
+    }
+}
