@@ -22,14 +22,19 @@ pub(super) struct Answered {
 pub(super) struct Joining(VecDeque<Answered>);
 
 impl Joining {
-    /// A join that changed nothing has no `joined`: of those the oldest are given up, so that they do not pile up.
+    /// Every `joined` comes, unless its connection ends: a server that sends none is not to fill the memory.
     const MAX: usize = super::Client::REQUESTS_MAX;
 
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
 
-    pub(super) fn answered(&mut self, join: Answered) {
+    /// A join was answered; `is_known`: the application has been told of the room. Then, or where another join's `joined` is to
+    /// come, one from now on changes nothing and has none.
+    pub(super) fn answered(&mut self, join: Answered, is_known: bool) {
+        if join.since == Since::Now && (is_known || self.0.iter().any(|other| other.room == join.room)) {
+            return;
+        }
         if self.0.len() >= Self::MAX {
             self.0.pop_front();
         }

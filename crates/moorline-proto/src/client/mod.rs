@@ -368,8 +368,9 @@ impl Client {
                 }
             }
             (Ok(()), Ask::Join { room, since, again }) => {
+                let is_known = self.places.get(&room).is_some();
                 if let Some(position) = position {
-                    self.joining.answered(Answered { room, position, since, again });
+                    self.joining.answered(Answered { room, position, since, again }, is_known);
                 }
             }
             (Ok(()), Ask::Leave(_)) => {}

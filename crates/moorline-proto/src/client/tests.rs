@@ -126,6 +126,22 @@ fn joins_whose_answers_overtake_each_other_are_told_apart() {
 }
 
 #[test]
+fn a_join_that_changes_nothing_is_not_taken_for_the_next_one() {
+    let mut returned = Returned { client: Client::new(ClientConfig::default(), Instant::default()) };
+    returned.connect(r#"{"r":{"epoch":"0000000000000007","message_id":4,"replayed":0}}"#, false);
+    let past = Since::Position(Position { epoch: Epoch(7), offset: Offset(0) });
+    for (reference, since) in [(1, Since::Now), (2, past)] {
+        let join = Input::Join { room: RoomName::new(ROOM).unwrap(), since };
+        returned.client.handle(Instant::default(), join);
+        returned.hear(&format!(
+            r#"{{"type":"reply","ref":{reference},"ok":true,"room":"r","epoch":"0000000000000007","message_id":4}}"#
+        ));
+    }
+    returned.hear(r#"{"type":"joined","room":"r","epoch":"0000000000000007","message_id":4}"#);
+    assert_eq!(returned.stands(), Some((Some(Epoch(7)), 0)), "what is lost since is told next");
+}
+
+#[test]
 fn a_join_behind_a_position_of_a_former_epoch_is_told_what_is_lost_of_it() {
     let mut returned = Returned::new(RENAMED);
     let since = Since::Position(Position { epoch: Epoch(7), offset: Offset(4) });

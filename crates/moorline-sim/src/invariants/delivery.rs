@@ -37,8 +37,8 @@ pub struct App {
     pub rooms: BTreeMap<RoomName, At>,
     /// Ephemeral messages that it had.
     pub ephemeral: BTreeSet<String>,
-    /// Rooms whose membership ended, while it is open whether the application is told so; and on which connection.
-    pub unsure: BTreeMap<RoomName, ConnectionId>,
+    /// Rooms whose membership ended, while it is open whether the application is told so; on which connection, and how often.
+    pub unsure: BTreeMap<RoomName, (ConnectionId, u32)>,
     /// After which offsets a room may begin again on this connection: each once.
     pub replays: BTreeMap<RoomName, Vec<u64>>,
     /// Rooms that it asked to join at a position that they never had, or do not have any more: a join that is sent again is
@@ -105,10 +105,26 @@ impl App {
         self.asked.insert(room.clone(), if is_only { head } else { 0 });
     }
 
-    /// The application is told that a membership began or ended on this connection.
-    pub fn sure(&mut self, room: &RoomName, connection: Option<ConnectionId>, ended: bool) {
-        if ended || self.unsure.get(room).is_some_and(|unsure| Some(*unsure) != connection) {
+    /// A membership ended; what is to be told of that is lost with the connection.
+    pub fn ended(&mut self, room: &RoomName, connection: ConnectionId) {
+        let times =
+            self.unsure.get(room).filter(|unsure| unsure.0 == connection).map_or(0, |unsure| unsure.1);
+        self.unsure.insert(room.clone(), (connection, times + 1));
+    }
+
+    /// The application is told that a membership began on this connection.
+    pub fn sure(&mut self, room: &RoomName, connection: Option<ConnectionId>) {
+        if self.unsure.get(room).is_some_and(|unsure| Some(unsure.0) != connection) {
             self.unsure.remove(room);
+        }
+    }
+
+    /// The application is told that a membership ended: of several on one connection, the first.
+    pub fn left(&mut self, room: &RoomName, connection: Option<ConnectionId>) {
+        self.rooms.remove(room);
+        match self.unsure.get_mut(room) {
+            Some((unsure, times)) if Some(*unsure) == connection && *times > 1 => *times -= 1,
+            _ => drop(self.unsure.remove(room)),
         }
     }
 

@@ -67,8 +67,10 @@ impl World {
                 let shard = self.shard_of(&id);
                 self.note(|| format!("HTTP takes {id} out of {room}"));
                 let connection = self.peers[index].link.map_or(ConnectionId(0), |(_, id)| id);
-                self.peers[index].app.unsure.insert(room.clone(), connection);
-                self.peers[index].reads_again(&room);
+                if self.is_member((shard, index), &room) {
+                    self.peers[index].app.ended(&room, connection);
+                    self.peers[index].reads_again(&room);
+                }
                 let there = &mut self.shards[shard];
                 let _gone = there.shard.remove_from_room(now, &id, &room, &mut there.sockets);
                 there.settle(now);

@@ -141,14 +141,13 @@ impl World {
                 peer.app.reset(&truth, &room, &told, former_ended)
             }
             Event::Joined { room, position } => {
-                peer.app.sure(&room, peer.link.map(|(_, id)| id), false);
+                peer.app.sure(&room, peer.link.map(|(_, id)| id));
                 let is_forgotten = backend.state(&room).head == Offset::START;
                 let forgotten = if is_forgotten { truth.head(&room) } else { truth.forgotten(&room) };
                 peer.app.joined((truth.head(&room), forgotten), &room, position.offset.0)
             }
             Event::Left { room } => {
-                peer.app.sure(&room, None, true);
-                peer.app.rooms.remove(&room);
+                peer.app.left(&room, peer.link.map(|(_, id)| id));
                 None
             }
             // A position may cross with the answer to a join that reads again from before.

@@ -100,9 +100,9 @@ impl World {
                 self.peers[client].reread.insert(room.clone());
             }
             Ok(ClientFrame::Reconnect { room: Some(room), .. }) => self.peers[client].reads_again(room),
-            Ok(ClientFrame::Leave { room }) => {
+            Ok(ClientFrame::Leave { room }) if self.is_member((shard, client), room) => {
                 self.peers[client].reads_again(room);
-                self.peers[client].app.unsure.insert(room.clone(), peer.connection);
+                self.peers[client].app.ended(room, peer.connection);
             }
             Err(rejection) => self.backend.violation(format!("{text} is refused: {rejection}")),
             _ => {}
@@ -115,11 +115,16 @@ impl World {
 
     /// A client acknowledges; one that is no member any more is refused.
     fn acknowledged(&mut self, (shard, client): (usize, usize), room: &RoomName, offset: u64) {
-        let view = self.peers[client].app.session.as_ref();
-        let view = view.and_then(|session| self.shards[shard].shard.view(self.now(), session));
-        if room.is_own() || view.is_some_and(|view| view.rooms.contains(room)) {
+        if self.is_member((shard, client), room) {
             self.peers[client].acknowledged(self.micros, room, offset);
         }
+    }
+
+    /// Whether its shard has a client in a room.
+    pub(crate) fn is_member(&self, (shard, client): (usize, usize), room: &RoomName) -> bool {
+        let session = self.peers[client].app.session.as_ref();
+        let view = session.and_then(|session| self.shards[shard].shard.view(self.now(), session));
+        room.is_own() || view.is_some_and(|view| view.rooms.contains(room))
     }
 
     /// A connection says hello.

@@ -97,7 +97,7 @@ impl World {
         let after = Offset(at.low.saturating_sub(back));
         self.backend.truth.borrow_mut().replays += 1;
         // A replay that its connection does not outlive is not gone on with: what it brings is known, holes in it are not.
-        self.peers[index].app.unsure.insert(room.clone(), ConnectionId(u64::MAX));
+        self.peers[index].app.ended(&room, ConnectionId(u64::MAX));
         let now = self.now().instant;
         self.peers[index].client.handle(now, client::Input::Replay { room, after });
         self.drain_client(index);
