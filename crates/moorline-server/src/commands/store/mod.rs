@@ -66,12 +66,11 @@ impl Place {
 }
 
 /// What a person is told of a store that cannot be opened. One that is in use is in its right place.
-#[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
-fn refused(error: OpenError) -> anyhow::Error {
-    match &error {
-        OpenError::InUse(_) => anyhow::Error::msg(told(&error)),
-        _ if is_misplaced(&error) => UsageError::new(told(&error)).into(),
-        _ => anyhow::Error::msg(told(&error)),
+fn refused(error: &OpenError) -> anyhow::Error {
+    match error {
+        OpenError::InUse(_) => anyhow::Error::msg(told(error)),
+        _ if is_misplaced(error) => UsageError::new(told(error)).into(),
+        _ => anyhow::Error::msg(told(error)),
     }
 }
 
@@ -85,6 +84,7 @@ pub(crate) fn run(arguments: &Store) -> anyhow::Result<()> {
         Command::Stats | Command::Check | Command::Compact => None,
     };
     let directory = arguments.place.directory()?;
+    let refused = |error: OpenError| refused(&error);
     let (format, mut out) = (arguments.output.output, Out::new());
     match &arguments.command {
         Command::Stats => {
@@ -228,7 +228,7 @@ mod tests {
             ),
             (OpenError::Damaged { path: path.clone(), why: "torn".to_owned() }, false, "is damaged: torn"),
         ] {
-            let told = refused(error);
+            let told = refused(&error);
             assert_eq!(told.is::<UsageError>(), is_usage, "{told}");
             assert!(told.to_string().contains(said), "{told}");
         }
