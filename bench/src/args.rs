@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::client::Manners;
+
 /// Measures Moorline's CPU and memory against a bare epoll loop, in alternating rounds.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
@@ -44,6 +46,8 @@ pub(crate) struct Run {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Measures what keeping on disk costs: publishes with a store against those without, and the return of many sessions at once
+    Durable(Durable),
     /// The bare epoll loop (started by the benchmark)
     #[command(hide = true)]
     Floor(Floor),
@@ -53,6 +57,25 @@ pub(crate) enum Command {
     /// Pin to a core, die with the parent, and become another program (started by the benchmark)
     #[command(hide = true)]
     Child(Child),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Durable {
+    /// Rounds, each with servers of its own
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+    /// Sessions that come back at once; fewer where there are too few descriptors
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(20..=500_000))]
+    pub(crate) sessions: u32,
+    /// The server's release binary [default: `moorline` beside this program]
+    #[arg(long)]
+    pub(crate) bin: Option<PathBuf>,
+    /// Length of the text in each message, bytes
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(0..=16_384))]
+    pub(crate) payload: u32,
+    /// A variable for the servers' environment (KEY=VALUE), for instance a setting; repeatable
+    #[arg(long, value_parser = variable)]
+    pub(crate) server_env: Vec<(String, String)>,
 }
 
 #[derive(Debug, Args)]
@@ -69,9 +92,9 @@ pub(crate) struct Floor {
 pub(crate) struct Crowd {
     #[arg(long)]
     pub(crate) server: std::net::SocketAddrV4,
-    /// The server begins each connection with `connection_established`
+    /// How the server begins a connection
     #[arg(long)]
-    pub(crate) greeted: bool,
+    pub(crate) manners: Manners,
 }
 
 #[derive(Debug, Args)]

@@ -19,6 +19,8 @@ use crate::frame::{self, Scanner, Text};
 const NAP: Duration = Duration::from_micros(150);
 /// Handshakes under way at once: far below any server's backlog.
 const WINDOW: usize = 64;
+/// The same of clients that come back all at once.
+const RETURN_WINDOW: usize = 512;
 /// From one source address; Linux hands out some 28,000 ports.
 const PER_SOURCE: usize = 20_000;
 const EVENTS: usize = 4096;
@@ -31,11 +33,13 @@ const STALL_LIMIT: Duration = Duration::from_secs(10);
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// How a server begins a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a server begins a connection, and what its clients say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Manners {
     /// With `connection_established`.
     Greets,
+    /// The same; clients name their sessions, and resume them when they come back.
+    Resumes,
     /// With nothing, as the floor.
     Silent,
 }
@@ -55,6 +59,8 @@ struct Peer {
     answer: Vec<u8>,
     scanner: Scanner,
     last_id: u64,
+    /// Its session is there already.
+    resumes: bool,
 }
 
 pub(crate) struct Crowd {
@@ -64,6 +70,8 @@ pub(crate) struct Crowd {
     events: Vec<epoll::Event>,
     buffer: Vec<u8>,
     peers: Vec<Peer>,
+    /// The last message of each client that left.
+    left: Vec<u64>,
     open: usize,
     delivered: u64,
 }
@@ -77,6 +85,7 @@ impl Crowd {
             events: Vec::with_capacity(EVENTS),
             buffer: vec![0; BUFFER_BYTES],
             peers: Vec::new(),
+            left: Vec::new(),
             open: 0,
             delivered: 0,
         })
@@ -85,8 +94,9 @@ impl Crowd {
     /// Opens connections until there are `total`, each established.
     pub(crate) fn grow(&mut self, total: usize) -> Result<()> {
         let mut progress = Progress::new(self.open as u64);
+        let window = if self.left.is_empty() { WINDOW } else { RETURN_WINDOW };
         while self.open < total {
-            while self.peers.len() < total && self.peers.len() - self.open < WINDOW {
+            while self.peers.len() < total && self.peers.len() - self.open < window {
                 self.connect().with_context(|| format!("connecting client {}", self.peers.len()))?;
             }
             self.look()?;
@@ -95,6 +105,12 @@ impl Crowd {
             }
         }
         Ok(())
+    }
+
+    /// All clients go, without a word. Those that are opened next come back to their sessions.
+    pub(crate) fn leave(&mut self) {
+        self.left = self.peers.drain(..).map(|peer| peer.last_id).collect();
+        self.open = 0;
     }
 
     /// Waits until `total` messages have been received since the beginning.
@@ -113,8 +129,16 @@ impl Crowd {
     fn connect(&mut self) -> Result<()> {
         let index = self.peers.len();
         let socket = dial(self.server, source(index)?)?;
+        let last_id = self.left.get(index).copied();
+        let mut query = format!("user=u{index}");
+        if self.manners == Manners::Resumes {
+            query += &format!("&session=s{index}");
+        }
+        if let Some(last_id) = last_id {
+            query += &format!("&last_message_id={last_id}");
+        }
         let request = format!(
-            "GET /ws/bench?user=u{index} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            "GET /ws/bench?{query} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n",
             self.server
         );
@@ -127,7 +151,8 @@ impl Crowd {
             phase: Phase::Upgrading,
             answer: Vec::new(),
             scanner: Scanner::default(),
-            last_id: 0,
+            last_id: last_id.unwrap_or(0),
+            resumes: last_id.is_some(),
         });
         Ok(())
     }
@@ -177,12 +202,12 @@ impl Peer {
         let (head, rest) = answer.split_at(end + 4);
         let upgraded = head.starts_with(b"HTTP/1.1 101 ") && memmem::find(head, ACCEPT).is_some();
         ensure!(upgraded, "the upgrade was answered by {}", frame::shown(&answer));
-        self.phase = if manners == Manners::Greets { Phase::Greeting } else { Phase::Open };
+        self.phase = if manners == Manners::Silent { Phase::Open } else { Phase::Greeting };
         self.frames(rest)
     }
 
     fn frames(&mut self, bytes: &[u8]) -> Result<u64> {
-        let Self { socket, phase, scanner, last_id, .. } = self;
+        let Self { socket, phase, scanner, last_id, resumes, .. } = self;
         let mut deliveries = 0;
         scanner.feed(bytes, |opcode, payload| {
             match opcode {
@@ -195,6 +220,8 @@ impl Peer {
                     }
                     Text::Greeting => {
                         ensure!(*phase == Phase::Greeting, "an unexpected greeting");
+                        let resumed = memmem::find(payload, br#""resumed":true"#).is_some();
+                        ensure!(resumed == *resumes, "resumed: {resumed}, in {}", frame::shown(payload));
                         *phase = Phase::Open;
                     }
                     Text::Aside => {}

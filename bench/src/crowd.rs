@@ -16,8 +16,7 @@ const DONE: &str = "done";
 
 /// Runs as the crowd's process, until the orders end.
 pub(crate) fn run(options: &args::Crowd) -> Result<()> {
-    let manners = if options.greeted { Manners::Greets } else { Manners::Silent };
-    obey(Crowd::new(options.server, manners)?, std::io::stdin().lock(), std::io::stdout())
+    obey(Crowd::new(options.server, options.manners)?, std::io::stdin().lock(), std::io::stdout())
 }
 
 fn obey(mut crowd: Crowd, orders: impl BufRead, mut answers: impl Write) -> Result<()> {
@@ -34,6 +33,7 @@ fn obey(mut crowd: Crowd, orders: impl BufRead, mut answers: impl Write) -> Resu
 
 fn perform(crowd: &mut Crowd, order: &str) -> Result<()> {
     match order.split_once(' ') {
+        None if order == "leave" => Ok(crowd.leave()),
         Some(("grow", total)) => crowd.grow(total.parse()?),
         Some(("receive", total)) => crowd.receive(total.parse()?),
         _ => bail!("unknown order {order:?}"),
@@ -51,10 +51,14 @@ pub(crate) struct Remote {
 impl Remote {
     pub(crate) fn start(server: &Server) -> Result<Self> {
         let this = std::env::current_exe()?.into_os_string();
-        let mut command = vec![this, "crowd".into(), "--server".into(), server.address.to_string().into()];
-        if server.manners == Manners::Greets {
-            command.push(OsString::from("--greeted"));
-        }
+        let manners = match server.manners {
+            Manners::Greets => "greets",
+            Manners::Resumes => "resumes",
+            Manners::Silent => "silent",
+        };
+        let address = server.address.to_string();
+        let arguments = ["crowd", "--server", &address, "--manners", manners].map(OsString::from);
+        let command = std::iter::once(this).chain(arguments).collect();
         // It runs on the core of this process.
         let launch = Launch { command, environment: &[], core: None, output: Output::Pipe };
         let mut process = Running::start(&launch)?;
@@ -65,6 +69,12 @@ impl Remote {
     /// Opens connections until there are `total`.
     pub(crate) fn grow(&mut self, total: u32) -> Result<()> {
         writeln!(self.orders, "grow {total}").context("ordering connections")?;
+        self.wait()
+    }
+
+    /// Closes all connections. Those that are opened next come back to their sessions.
+    pub(crate) fn leave(&mut self) -> Result<()> {
+        writeln!(self.orders, "leave").context("ordering to leave")?;
         self.wait()
     }
 

@@ -1,9 +1,11 @@
 //! One server with its clients, on its way through a round.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
+use crate::client::Manners;
 use crate::crowd::Remote;
 use crate::measure::{self, Cpu};
 use crate::report::{Sample, Subject};
@@ -25,6 +27,8 @@ pub(crate) struct Lane {
     handshakes_us: f64,
     singles_us: Vec<f64>,
     bursts_us: Vec<f64>,
+    /// From each publication, or burst of them, until everyone had it.
+    pub(crate) waits_us: Vec<f64>,
     rss_empty_bytes: u64,
     rss_tenth_bytes: u64,
     rss_idle_bytes: u64,
@@ -38,6 +42,7 @@ impl Lane {
         let server = match subject {
             Subject::Floor => setup.start_floor()?,
             Subject::Server => setup.start_server()?,
+            Subject::Disk => setup.start_with_store(Manners::Greets)?,
         };
         let mut lane = Self {
             subject,
@@ -50,6 +55,7 @@ impl Lane {
             handshakes_us: 0.0,
             singles_us: Vec::new(),
             bursts_us: Vec::new(),
+            waits_us: Vec::new(),
             rss_tenth_bytes: 0,
             rss_idle_bytes: 0,
             notes: BTreeSet::new(),
@@ -122,9 +128,11 @@ impl Lane {
         for _ in 0..times {
             self.delivered += u64::from(count) * u64::from(self.connections);
             self.crowd.begin_to_receive(self.delivered)?;
+            let begun = Instant::now();
             self.server.publisher.send(count)?;
             self.server.publisher.confirm()?;
             self.crowd.wait()?;
+            self.waits_us.push(begun.elapsed().as_secs_f64() * 1e6);
         }
         Ok(())
     }
@@ -163,7 +171,7 @@ impl Lane {
     }
 }
 
-fn median(values: &[f64]) -> Result<f64> {
+pub(crate) fn median(values: &[f64]) -> Result<f64> {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().context("nothing was measured")

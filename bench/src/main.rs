@@ -1,11 +1,15 @@
-//! Measures Moorline from outside, as a process, against a bare epoll loop. `README.md` says what and how.
+//! Measures Moorline from outside, as a process, against a bare epoll loop, and with a store against without. `README.md` says what and how.
 
 #[cfg(target_os = "linux")]
 mod args;
 #[cfg(target_os = "linux")]
+mod bars;
+#[cfg(target_os = "linux")]
 mod client;
 #[cfg(target_os = "linux")]
 mod crowd;
+#[cfg(target_os = "linux")]
+mod durable;
 #[cfg(target_os = "linux")]
 mod floor;
 #[cfg(target_os = "linux")]
@@ -24,6 +28,8 @@ mod report;
 mod rounds;
 #[cfg(target_os = "linux")]
 mod server;
+#[cfg(target_os = "linux")]
+mod storm;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
@@ -33,6 +39,7 @@ fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
         None => rounds::run(&arguments.run),
+        Some(Command::Durable(ref options)) => durable::run(options),
         Some(Command::Floor(ref options)) => floor::run(options),
         Some(Command::Crowd(ref options)) => crowd::run(options),
         Some(Command::Child(ref child)) => process::become_child(child),

@@ -32,7 +32,15 @@ impl Publisher {
     pub(crate) fn confirm(&mut self) -> Result<()> {
         match self {
             Self::Floor(_) => Ok(()),
-            Self::Http(http) => http.confirm(),
+            Self::Http(http) => http.confirm().map(drop),
+        }
+    }
+
+    /// How many sessions are absent.
+    pub(crate) fn absent(&mut self) -> Result<u64> {
+        match self {
+            Self::Floor(_) => bail!("the floor knows no sessions"),
+            Self::Http(http) => http.absent(),
         }
     }
 }
@@ -73,19 +81,28 @@ impl Http {
         self.stream.write_all(request.as_bytes()).with_context(|| format!("sending POST {path}"))
     }
 
-    /// Reads one answer and requires success, also of each publication in a batch.
-    fn confirm(&mut self) -> Result<()> {
+    fn absent(&mut self) -> Result<u64> {
+        let request = format!("GET /v1/stats HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
+        self.stream.write_all(request.as_bytes()).context("sending GET /v1/stats")?;
+        let stats: serde_json::Value =
+            serde_json::from_slice(&self.confirm()?).context("reading /v1/stats")?;
+        stats["absent"].as_u64().context("/v1/stats without `absent`")
+    }
+
+    /// Reads one answer's body and requires success, also of each publication in a batch.
+    fn confirm(&mut self) -> Result<Vec<u8>> {
         let mut chunk = [0; 16 * 1024];
         loop {
             if let Some((status, body, length)) = parse(&self.answer)? {
                 let failed = memmem::find(body, br#""error""#).is_some();
                 ensure!(
                     (200..300).contains(&status) && !failed,
-                    "a publish was answered by {status} {}",
+                    "the server answered {status} {}",
                     shown(body)
                 );
+                let body = body.to_vec();
                 self.answer.drain(..length);
-                return Ok(());
+                return Ok(body);
             }
             ensure!(self.answer.len() < ANSWER_MAX_BYTES, "an endless answer to a publish");
             match self.stream.read(&mut chunk).context("waiting for the answer to a publish")? {

@@ -9,7 +9,10 @@ use serde::Serialize;
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Subject {
     Floor,
+    /// In memory.
     Server,
+    /// With a store.
+    Disk,
 }
 
 impl std::fmt::Display for Subject {
@@ -17,6 +20,7 @@ impl std::fmt::Display for Subject {
         f.write_str(match self {
             Self::Floor => "the floor",
             Self::Server => "the server",
+            Self::Disk => "the server with a store",
         })
     }
 }
@@ -88,10 +92,10 @@ const FIGURES: [Figure; 5] = [
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-struct Spread {
-    median: f64,
-    min: f64,
-    max: f64,
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -180,7 +184,7 @@ fn row(samples: &[Sample], connections: u32, figure: &Figure) -> Option<Row> {
     })
 }
 
-fn spread(mut values: Vec<f64>) -> Option<Spread> {
+pub(crate) fn spread(mut values: Vec<f64>) -> Option<Spread> {
     values.sort_by(f64::total_cmp);
     let (min, max) = (*values.first()?, *values.last()?);
     let middle = values.len() / 2;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -19,26 +20,14 @@ const KINDS: [Kind; 2] = [
     Kind { count: lane::BURST, deliveries: 400_000, blocks: 15 },
 ];
 /// Descriptors that a process needs besides those of its connections.
-const DESCRIPTORS_BESIDES: u64 = 100;
+pub(crate) const DESCRIPTORS_BESIDES: u64 = 100;
 
 pub(crate) fn run(arguments: &args::Run) -> Result<()> {
     let binary =
         if arguments.self_check { None } else { Some(server::find_binary(arguments.bin.as_deref())?) };
     let mut notes = BTreeSet::new();
-    if cfg!(debug_assertions) {
-        notes.insert("this benchmark is a debug build: run it with --release".to_owned());
-    }
     let sizes = sizes(arguments, process::raise_descriptor_limit()?, &mut notes)?;
-    let cores = process::pin().map_err(|error| notes.insert(format!("not pinned to cores: {error:#}"))).ok();
-    if let Some(cores) = cores {
-        notes.insert(format!("server on core {}, clients on core {}", cores.server, cores.client));
-    }
-    let setup = Setup {
-        binary,
-        environment: arguments.server_env.clone(),
-        core: cores.map(|cores| cores.server),
-        payload_bytes: arguments.payload,
-    };
+    let setup = setup(binary, &arguments.server_env, arguments.payload, &mut notes);
     let rounds = arguments.rounds.unwrap_or(if arguments.quick { 2 } else { 5 });
 
     let mut samples = Vec::new();
@@ -56,6 +45,23 @@ pub(crate) fn run(arguments: &args::Run) -> Result<()> {
         fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(())
+}
+
+/// Pins this process, and says what to start beside it.
+pub(crate) fn setup(
+    binary: Option<PathBuf>,
+    environment: &[(String, String)],
+    payload_bytes: u32,
+    notes: &mut BTreeSet<String>,
+) -> Setup {
+    if cfg!(debug_assertions) {
+        notes.insert("this benchmark is a debug build: run it with --release".to_owned());
+    }
+    let cores = process::pin().map_err(|error| notes.insert(format!("not pinned to cores: {error:#}"))).ok();
+    if let Some(cores) = cores {
+        notes.insert(format!("server on core {}, clients on core {}", cores.server, cores.client));
+    }
+    Setup { binary, environment: environment.to_vec(), core: cores.map(|cores| cores.server), payload_bytes }
 }
 
 /// The numbers of connections for which there are descriptors enough.

@@ -47,14 +47,29 @@ impl Setup {
     }
 
     pub(crate) fn start_server(&self) -> Result<Server> {
-        let Some(binary) = &self.binary else { return self.start_floor() };
+        match &self.binary {
+            Some(binary) => self.start(binary, &[], Manners::Greets),
+            None => self.start_floor(),
+        }
+    }
+
+    /// With a store on disk, in the process's directory.
+    pub(crate) fn start_with_store(&self, manners: Manners) -> Result<Server> {
+        let binary = self.binary.as_ref().context("the floor has no store")?;
+        self.start(binary, &["--data", "data"], manners)
+    }
+
+    fn start(&self, binary: &Path, options: &[&str], manners: Manners) -> Result<Server> {
         let address = free_address()?;
         let arguments = ["dev", "--listen", &address.to_string()].map(OsString::from);
-        let command: Vec<OsString> = std::iter::once(binary.into()).chain(arguments).collect();
+        let command: Vec<OsString> = std::iter::once(binary.into())
+            .chain(arguments)
+            .chain(options.iter().map(OsString::from))
+            .collect();
         let mut process = self.launch(command, &self.environment)?;
         wait_until_up(&mut process, address).with_context(|| format!("starting {}", binary.display()))?;
         let publisher = Publisher::Http(Http::connect(address, self.payload_bytes)?);
-        Ok(Server { process, address, manners: Manners::Greets, publisher })
+        Ok(Server { process, address, manners, publisher })
     }
 
     fn launch(&self, command: Vec<OsString>, environment: &[(String, String)]) -> Result<Running> {
