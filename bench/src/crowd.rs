@@ -33,7 +33,10 @@ fn obey(mut crowd: Crowd, orders: impl BufRead, mut answers: impl Write) -> Resu
 
 fn perform(crowd: &mut Crowd, order: &str) -> Result<()> {
     match order.split_once(' ') {
-        None if order == "leave" => Ok(crowd.leave()),
+        None if order == "leave" => {
+            crowd.leave();
+            Ok(())
+        }
         Some(("grow", total)) => crowd.grow(total.parse()?),
         Some(("receive", total)) => crowd.receive(total.parse()?),
         _ => bail!("unknown order {order:?}"),
