@@ -184,8 +184,10 @@ def test_r16_bounds_of_absent_sessions_hold_after_a_restart(kept, connect, how):
     clients = []
     for _ in range(4):
         clients.append(connect(server, user="ann"))
-    clients[0].drop()
-    clients[1].drop()
+    for client in clients[:2]:
+        client.drop()
+        server.is_away(client.session)
+    server.has_committed()
     server.restart(how)  # those that were connected are the younger ones among the absent
     eventually(lambda: server.get("/v1/stats")["absent"] == 2)
     assert sorted(server.get("/v1/users/ann")["sessions"]) == sorted(client.session for client in clients[2:])

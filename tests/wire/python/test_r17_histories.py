@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from keeping import by_room
+from keeping import by_room, named
 from waiting import unique
 
 ACK_GRACE = 1.0  # a crash may forget the acknowledgements of that long, in seconds
@@ -75,7 +75,7 @@ class Peer:
         self.client = self.world.connect.back(self.client)
         self.there = True
         rooms = self.client.established["rooms"]
-        assert set(rooms) == set(self.joined)
+        assert set(named(self.client)) == set(self.joined)
         for room, starts in self.starts.items():
             possible = {len(self.owed(room, id)): (at, id) for at, id in starts}
             assert rooms[room]["replayed"] in possible, (room, rooms[room], starts)
