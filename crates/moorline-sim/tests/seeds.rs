@@ -3,7 +3,7 @@
 use moorline_sim::seed::Run;
 use moorline_sim::world::Scenario;
 
-const SEEDS: [(Scenario, u64, &str); 14] = [
+const SEEDS: [(Scenario, u64, &str); 26] = [
     (
         Scenario::Network,
         6_907_776_296_903_065_531,
@@ -26,6 +26,22 @@ const SEEDS: [(Scenario, u64, &str); 14] = [
     (Scenario::Store, 243, "who is refused for now and tries again is behind what it sent since"),
     (Scenario::Store, 280, "a lost reset of @all is told again"),
     (Scenario::Store, 367, "what memory alone answered may be lost, and means nothing else later"),
+    (Scenario::Network, 2_000, "the answer to a subscription is taken for a later one's"),
+    (Scenario::Network, 3_171, "the same, of a room that was forgotten in between"),
+    (Scenario::Network, 6_760, "a room is left twice, and told so once"),
+    (Scenario::Network, 8_509, "joins that overlap are told apart"),
+    (Scenario::Store, 1_528, "a reset of an own room that was quiet is told"),
+    (Scenario::Store, 2_396, "an acknowledgement crosses with a join that reads again"),
+    (
+        Scenario::Store,
+        3_135,
+        "a room that was forgotten, and begun anew, in a commit that nobody was told of",
+    ),
+    (Scenario::Store, 3_335, "a reset is of the join that it belongs to"),
+    (Scenario::Store, 4_844, "who acknowledges while it reads again goes on behind that"),
+    (Scenario::Store, 6_221, "a join that changes nothing has no `joined`"),
+    (Scenario::Store, 9_151, "a room whose records wait for a commit is forgotten"),
+    (Scenario::Store, 9_322, "who left a room has acknowledged nothing of it"),
 ];
 
 #[test]

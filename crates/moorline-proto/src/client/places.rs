@@ -114,7 +114,8 @@ impl Places {
                 self.renamed.insert(room.clone(), position.epoch);
             }
             Some(_) => {}
-            None if replayed == 0 => self.put(room, position),
+            // Of an own room nothing was heard so far: what a `reset` says next is lost of it is news.
+            None if replayed == 0 && !room.is_own() => self.put(room, position),
             None => self.put(room, Position { offset: Offset::START, ..position }),
         }
     }

@@ -98,6 +98,14 @@ fn a_reset_that_is_lost_with_its_connection_is_told_again_since_the_old_position
 }
 
 #[test]
+fn what_is_lost_of_an_own_room_that_was_quiet_is_told() {
+    let mut returned = Returned::new(r#"{"@all":{"epoch":"0000000000000009","message_id":1,"replayed":0}}"#);
+    let reset =
+        r#"{"type":"reset","room":"@all","reason":"retention","epoch":"0000000000000009","from":0,"to":1}"#;
+    assert_eq!(returned.hear(reset).len(), 1);
+}
+
+#[test]
 fn without_a_reset_it_goes_on_under_the_new_name() {
     let mut returned = Returned::new(RENAMED);
     let pong = returned.hear(r#"{"type":"ping"}"#);
