@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::id::{SessionId, UserId};
+use crate::time::Timestamp;
 
 /// The bounds per user.
 #[derive(Clone, Copy, Debug)]
@@ -32,13 +33,13 @@ struct Entry {
     connected: u32,
     /// In the order in which they went; none while there are none, so that a connected user costs little.
     #[expect(clippy::box_collection, reason = "one word per connected user instead of four")]
-    absent: Option<Box<VecDeque<SessionId>>>,
+    absent: Option<Box<VecDeque<(Timestamp, SessionId)>>>,
 }
 
 impl Entry {
     fn returned(&mut self, session: &SessionId) {
         if let Some(absent) = &mut self.absent {
-            absent.retain(|other| other != session);
+            absent.retain(|(_, other)| other != session);
             if absent.is_empty() {
                 self.absent = None;
             }
@@ -75,18 +76,32 @@ impl Users {
     /// A connected session of the user goes. Returns the one that expires for it, if the bound is crossed; that one no
     /// longer counts, so that the next to go names another.
     #[must_use]
-    pub fn leave(&mut self, user: &UserId, session: &SessionId) -> Option<SessionId> {
+    pub fn leave(&mut self, user: &UserId, session: &SessionId, now: Timestamp) -> Option<SessionId> {
         self.close(user);
-        self.absent(user, session)
+        let absent = self.absent_of(user);
+        absent.push_back((now, session.clone()));
+        self.surplus(user)
     }
 
-    /// A session of the user is absent that was not connected before: it was restored. Returns the one that expires for it.
+    /// A session of the user was restored, which is absent since then: in whatever order they are. Returns the one that expires for it.
     #[must_use]
-    pub fn absent(&mut self, user: &UserId, session: &SessionId) -> Option<SessionId> {
-        let entry = self.entries.entry(user.clone()).or_default();
-        let absent = entry.absent.get_or_insert_default();
-        absent.push_back(session.clone());
-        if absent.len() > self.limits.absent { absent.pop_front() } else { None }
+    pub fn restore(&mut self, user: &UserId, session: &SessionId, since: Timestamp) -> Option<SessionId> {
+        let absent = self.absent_of(user);
+        let place = absent.partition_point(|(other, _)| *other <= since);
+        absent.insert(place, (since, session.clone()));
+        self.surplus(user)
+    }
+
+    fn absent_of(&mut self, user: &UserId) -> &mut VecDeque<(Timestamp, SessionId)> {
+        self.entries.entry(user.clone()).or_default().absent.get_or_insert_default()
+    }
+
+    /// The one that is away longest, where there are too many.
+    fn surplus(&mut self, user: &UserId) -> Option<SessionId> {
+        let max = self.limits.absent;
+        let absent = self.absent_of(user);
+        let oldest = if absent.len() > max { absent.pop_front() } else { None };
+        oldest.map(|(_, session)| session)
     }
 
     /// A connected session of the user ends: it does not become absent. Followed by [`Users::forget`].
@@ -134,9 +149,19 @@ mod tests {
         let ann = UserId::new("ann").unwrap();
         let sessions = ["a", "b", "c", "d"].map(session);
         assert!(sessions.iter().all(|session| users.connect(&ann, session)));
-        let named: Vec<_> = sessions.iter().map(|session| users.leave(&ann, session)).collect();
+        let named: Vec<_> = sessions.iter().map(|session| users.leave(&ann, session, Timestamp(0))).collect();
         assert_eq!(named, [None, Some(session("a")), Some(session("b")), Some(session("c"))]);
         assert_eq!((users.count(), users.connected()), (1, 0));
+    }
+
+    #[test]
+    fn of_those_that_are_restored_the_oldest_goes_in_whatever_order_they_come() {
+        let ann = UserId::new("ann").unwrap();
+        for order in [[1, 2, 3], [3, 2, 1], [2, 3, 1], [3, 1, 2]] {
+            let mut users = Users::new(UserLimits { connected: 5, absent: 2 });
+            let restore = |since: u64| users.restore(&ann, &session(&since.to_string()), Timestamp(since));
+            assert_eq!(order.map(restore), [None, None, Some(session("1"))], "{order:?}");
+        }
     }
 
     #[test]
@@ -146,13 +171,13 @@ mod tests {
         let [a, b, c] = ["a", "b", "c"].map(session);
         assert!(users.connect(&ann, &a) && users.connect(&ann, &b));
         assert!(!users.connect(&ann, &c));
-        assert_eq!(users.leave(&ann, &a), None);
+        assert_eq!(users.leave(&ann, &a, Timestamp(0)), None);
         assert!(users.connect(&ann, &c));
-        assert_eq!(users.leave(&ann, &b), Some(a.clone()));
+        assert_eq!(users.leave(&ann, &b, Timestamp(0)), Some(a.clone()));
         users.forget(&ann, &a);
         assert!(users.connect(&ann, &b));
-        assert_eq!(users.leave(&ann, &b), None);
-        assert_eq!(users.leave(&ann, &c), Some(b.clone()));
+        assert_eq!(users.leave(&ann, &b, Timestamp(0)), None);
+        assert_eq!(users.leave(&ann, &c, Timestamp(0)), Some(b.clone()));
         users.forget(&ann, &b);
         users.forget(&ann, &c);
         assert_eq!((users.count(), users.connected()), (0, 0));

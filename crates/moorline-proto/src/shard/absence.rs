@@ -17,7 +17,8 @@ impl Shard {
         let (id, user) = (session.id().clone(), session.user().cloned());
         if let Some(user) = user {
             let mut expired = None;
-            turn.host.with_users(&mut |users| expired = users.leave(&user, &id));
+            let now = turn.now.timestamp;
+            turn.host.with_users(&mut |users| expired = users.leave(&user, &id, now));
             self.outputs.extend(expired.map(Output::Expire));
         }
         self.save(key);

@@ -33,7 +33,8 @@ impl Shard {
         }
         if let Some(user) = user {
             let mut expired = None;
-            turn.host.with_users(&mut |users| expired = users.absent(&user, &id));
+            let since = since.unwrap_or(now.timestamp);
+            turn.host.with_users(&mut |users| expired = users.restore(&user, &id, since));
             self.outputs.extend(expired.map(Output::Expire));
         }
         self.reschedule(key);
