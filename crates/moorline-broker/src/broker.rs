@@ -77,7 +77,7 @@ pub enum BrokerError {
     #[error("too much waits to be kept")]
     Behind,
     /// It did not answer; whether a publish happened is unknown, repeating it with its id is safe. Retry later.
-    #[error("the broker is unavailable")]
+    #[error("no answer: it is not known whether this was done, and repeating a publish with its id is safe")]
     Unavailable,
 }
 

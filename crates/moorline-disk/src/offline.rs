@@ -55,7 +55,7 @@ fn everything() -> RetentionRules {
 
 fn open(directory: &Path) -> Result<(Directory, Database), OpenError> {
     let place = Directory::at(directory);
-    if !place.exists() {
+    if !place.exists().map_err(|error| OpenError::io(place.path(), error))? {
         return Err(OpenError::Missing(directory.to_owned()));
     }
     let database = open_engine(&place, &Arc::default())?;
@@ -135,7 +135,10 @@ pub fn compact(directory: &Path) -> Result<(u64, u64), OpenError> {
     let before = place.bytes();
     // Whether it is ours.
     read(&database, place.path(), &everything(), (Now::default(), Epoch(1)))?;
-    database.compact().map_err(|error| OpenError::damaged(place.path(), error.to_string()))?;
+    database.compact().map_err(|error| match error {
+        redb::CompactionError::Storage(error) => OpenError::engine(place.path(), error.into()),
+        error => OpenError::damaged(place.path(), error.to_string()),
+    })?;
     database.close().map_err(|error| OpenError::engine(place.path(), error))?;
     Ok((before, place.bytes()))
 }

@@ -67,8 +67,11 @@ impl Directory {
     }
 
     /// Whether there is a store.
-    pub(crate) fn exists(&self) -> bool {
-        self.file.exists()
+    ///
+    /// # Errors
+    /// The directory cannot be looked into.
+    pub(crate) fn exists(&self) -> io::Result<bool> {
+        self.file.try_exists()
     }
 }
 
@@ -91,6 +94,25 @@ fn create(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
+/// A file without a single byte in it is longer than this only by mistake.
+const NEVER_WRITTEN_MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Whether a store was to be made there, and the disk was full, or the process killed, before anything was written: nothing but zeros.
+fn was_never_written(mut file: &File) -> io::Result<bool> {
+    use io::Read as _;
+    if file.metadata()?.len() > NEVER_WRITTEN_MAX_BYTES {
+        return Ok(false);
+    }
+    let mut bytes = vec![0; 64 * 1024];
+    loop {
+        match file.read(&mut bytes)? {
+            0 => return Ok(true),
+            count if bytes[..count].iter().any(|byte| *byte != 0) => return Ok(false),
+            _ => {}
+        }
+    }
+}
+
 /// Makes a new name in a directory survive a loss of power, where the system has a way to.
 fn sync_directory(file: &Path) -> io::Result<()> {
     match file.parent() {
@@ -105,8 +127,11 @@ impl Place for Directory {
     }
 
     fn open(&self) -> io::Result<Box<dyn StorageBackend>> {
-        let is_new = !self.exists();
+        let is_new = !self.exists()?;
         let file = create(&self.file)?;
+        if was_never_written(&file)? {
+            file.set_len(0)?;
+        }
         if is_new {
             sync_directory(&self.file)?;
         }
@@ -125,5 +150,24 @@ impl Place for Directory {
 
     fn bytes(&self) -> u64 {
         fs::metadata(&self.file).map_or(0, |metadata| metadata.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Options, Store};
+
+    #[test]
+    fn what_was_never_written_is_no_store_of_somebody_elses() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join(FILE);
+        fs::write(&file, vec![0; 1024 * 1024]).expect("zeros");
+        Store::open(directory.path(), &Options::default()).expect("a new store").close().expect("closed");
+        let mut other = vec![0; 1024 * 1024];
+        other[1024 * 1024 - 1] = 1;
+        fs::write(&file, other).expect("something");
+        let refused = Store::open(directory.path(), &Options::default()).err();
+        assert!(matches!(refused, Some(OpenError::NotOurs { .. })), "{refused:?}");
     }
 }

@@ -129,7 +129,7 @@ impl Store {
     }
 
     /// Keeps what waits, and closes: the next start is a clean one. Blocks. What is published afterwards is never answered by anything
-    /// but that the broker is unavailable.
+    /// but that nothing can be kept.
     ///
     /// # Errors
     /// It could not write: the next start is an unclean one.
