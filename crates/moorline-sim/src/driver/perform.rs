@@ -24,8 +24,8 @@ impl Driver {
         let Some(kind) = Answers::kind(&output) else { return self.perform_now(now, output) };
         // Who subscribes and publishes is served in the order of asking.
         let at_once = kind == 4 || kind == 6 || self.random.chance(50);
-        // Nor does anything come between an acknowledgement's save and the store, where that may crash.
-        let at_once = at_once || self.saves_at_once && matches!(output, Output::Save { waiting: None, .. });
+        // Nor does anything come between a save and the store, where that may crash.
+        let at_once = at_once || self.saves_at_once && matches!(output, Output::Save { .. });
         let pending = if at_once { self.execute(output) } else { Some(Pending::Ask(Box::new(output))) };
         self.answers.push(kind, pending);
     }

@@ -44,8 +44,8 @@ pub struct App {
     /// Rooms that it asked to join at a position that they never had, or do not have any more: a join that is sent again is
     /// answered again.
     pub wild: BTreeSet<RoomName>,
-    /// Where a room's head was when the application asked to join, by room.
-    pub asked: BTreeMap<RoomName, u64>,
+    /// Where a room's head was when the application asked to join, by room; and how many answers are to come.
+    pub asked: BTreeMap<RoomName, (u64, u32)>,
 }
 
 impl App {
@@ -101,8 +101,12 @@ impl App {
 
     /// A join is asked for; of two that overlap nobody knows which one is answered.
     pub fn ask(&mut self, room: &RoomName, head: u64) {
-        let is_only = !self.asked.contains_key(room) && !self.rooms.contains_key(room);
-        self.asked.insert(room.clone(), if is_only { head } else { 0 });
+        match self.asked.get_mut(room) {
+            Some((asked, times)) => (*asked, *times) = (0, *times + 1),
+            // A member's join is told nothing of, or it is not known when it began.
+            None if self.rooms.contains_key(room) => {}
+            None => drop(self.asked.insert(room.clone(), (head, 1))),
+        }
     }
 
     /// A membership ended; what is to be told of that is lost with the connection.
@@ -130,7 +134,10 @@ impl App {
 
     /// A membership begins; the room has that head, and was forgotten up to there.
     pub fn joined(&mut self, (head, forgotten): (u64, u64), room: &RoomName, offset: u64) -> Option<String> {
-        let asked = self.asked.remove(room).unwrap_or_default();
+        let (asked, times) = self.asked.remove(room).unwrap_or_default();
+        if times > 1 {
+            self.asked.insert(room.clone(), (0, times - 1));
+        }
         self.replays.remove(room);
         self.rooms.insert(room.clone(), At::exactly(offset));
         (offset < asked && asked > forgotten || offset > head).then(|| {

@@ -21,6 +21,12 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// How far it has brought a room.
+    #[must_use]
+    pub fn brought(&self, room: &RoomName) -> u64 {
+        self.rooms.get(room).copied().unwrap_or_default()
+    }
+
     /// A frame that the client sends. Returns which room it wants again, and after what, where it is a `reconnect`.
     pub fn sent(&mut self, text: &str) -> Option<(RoomName, u64)> {
         if !text.contains("\"reconnect\"") {

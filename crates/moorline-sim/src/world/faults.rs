@@ -125,6 +125,8 @@ impl World {
         }
         let room = (*self.faults.random.pick(&rooms)).clone();
         let Some((Some(epoch), offset)) = self.peers[index].client.position(&room) else { return };
+        // A position that is ahead of what this connection brought would be refused.
+        let offset = offset.min(Offset(self.peers[index].stream.brought(&room)));
         let position = serde_json::json!({"type": "ack", "room": room, "epoch": epoch, "message_id": offset});
         if let Some(link) = self.link_of(index).filter(|_| offset > Offset::START) {
             link.to_server.push_back(Up::Text(position.to_string()));

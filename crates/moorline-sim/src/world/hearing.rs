@@ -184,7 +184,7 @@ impl World {
         }
         peer.app.session = Some(session.clone());
         // What was asked before may be answered now, or once more.
-        peer.app.asked.values_mut().for_each(|head| *head = 0);
+        peer.app.asked.values_mut().for_each(|(head, _)| *head = 0);
         if !resumed {
             peer.app.rooms.clear();
             peer.app.unsure.clear();
