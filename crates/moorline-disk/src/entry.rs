@@ -67,6 +67,10 @@ pub(crate) enum ChunkError {
     Entry(#[from] postcard::Error),
     #[error("an entry of a chunk has a name that cannot be: {0}")]
     Name(String),
+    #[error("an entry of a chunk has the number {0}")]
+    Offset(u64),
+    #[error("an entry of a chunk has a message that is none")]
+    Message,
 }
 
 impl<'a> Entry<'a> {
@@ -131,6 +135,12 @@ pub(crate) fn record(
     row: Option<&ExceptRow<'_>>,
     message: &[u8],
 ) -> Result<Record, ChunkError> {
+    if !(1..=Offset::MAX.0).contains(&offset) {
+        return Err(ChunkError::Offset(offset));
+    }
+    if !message.starts_with(b"{") || !message.ends_with(b"}") || std::str::from_utf8(message).is_err() {
+        return Err(ChunkError::Message);
+    }
     Ok(Record {
         offset: Offset(offset),
         timestamp: Timestamp(timestamp),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use moorline_broker::{
     Durability, LocalBroker, Log as _, MemoryLog, MemorySessions, RetentionRules, StoreError,
 };
-use moorline_proto::id::RoomName;
+use moorline_proto::id::{Owner, RoomName};
 use moorline_proto::position::{Epoch, Offset};
 use moorline_proto::session_record::SessionRecord;
 use moorline_proto::time::Now;
@@ -37,7 +37,7 @@ pub struct Opened {
 /// Reads both clocks.
 pub(crate) type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
 
-/// A store without a thread of its own: whoever has it says when to commit. A [`Store`] does that.
+/// A store without a thread of its own: whoever has it says when to commit. A [`Store`](crate::Store) does that.
 pub struct Ground {
     pub(crate) broker: Arc<LocalBroker>,
     sessions: Arc<DiskSessions>,
@@ -70,8 +70,7 @@ impl Ground {
         let epoch = restored.log.history().epoch;
         let (memory, pending) = (Arc::new(Mutex::new(restored.log)), Arc::new(Pending::new(epoch.0)));
         let sessions = MemorySessions::restored(restored.sessions.iter().cloned());
-        let held =
-            restored.sessions.iter().flat_map(|record| record.rooms.iter().map(|mark| mark.room.clone()));
+        let held = restored.sessions.iter().flat_map(|record| rooms_of(record));
         let log = DiskLog::new(Arc::clone(&memory), Arc::clone(&pending), held.collect(), now);
         let broker = LocalBroker::new(log, move || clock(), Durability::Disk);
         broker.expire();
@@ -167,15 +166,13 @@ impl Ground {
         if let Some(trouble) = self.pending.trouble() {
             return Err(WriteError::Unfinished(trouble));
         }
-        let (batch, rows) =
-            self.broker.begin_commit(|| (self.pending.take(), rows(&log::lock(&self.memory))));
+        let take = || (self.pending.take(), rows(&log::lock(&self.memory)));
+        let (batch, rows) = self.broker.begin_last_commit(take);
         if let Some(batch) = batch {
             let commit = Commit { batch, cleaning: None };
             self.write(&commit)?;
             self.end_commit(commit);
         }
-        // Whoever still publishes is told that nothing is kept any more.
-        self.broker.end_commit(false);
         self.journal.into_inner().unwrap_or_else(PoisonError::into_inner).close(&rows)
     }
 
@@ -183,6 +180,14 @@ impl Ground {
     pub(crate) fn file_bytes(&self) -> u64 {
         self.journal().file_bytes()
     }
+}
+
+/// The rooms that a session is a member of: also its own, which have no mark before they have a record.
+fn rooms_of(record: &SessionRecord) -> Vec<RoomName> {
+    let user = record.user.clone().map(Owner::User);
+    let owners = [Some(Owner::Session(record.id.clone())), Some(Owner::All), user];
+    let own = owners.iter().flatten().filter(|_| record.own_rooms).map(RoomName::own);
+    record.rooms.iter().map(|mark| mark.room.clone()).chain(own).collect()
 }
 
 /// What the entries of rooms do not tell. A room of which nothing is gone begins with its entries.

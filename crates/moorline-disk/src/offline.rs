@@ -54,10 +54,7 @@ fn everything() -> RetentionRules {
 }
 
 fn open(directory: &Path) -> Result<(Directory, Database), OpenError> {
-    let place = Directory::at(directory);
-    if !place.exists().map_err(|error| OpenError::io(place.path(), error))? {
-        return Err(OpenError::Missing(directory.to_owned()));
-    }
+    let place = Directory::existing(directory)?;
     let database = open_engine(&place, &Arc::default())?;
     Ok((place, database))
 }

@@ -1,7 +1,7 @@
 //! Where a store is.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,8 @@ use crate::error::OpenError;
 
 /// The store's file within its directory.
 const FILE: &str = "moorline.redb";
+/// Whoever uses the store holds a lock on this.
+const LOCK: &str = "moorline.lock";
 /// What a copy is called until it is whole.
 const COPY: &str = "moorline.redb.new";
 
@@ -43,17 +45,36 @@ pub trait Place: fmt::Debug + Send + 'static {
     }
 }
 
-/// A directory with one file, which nobody else may read.
-#[derive(Clone, Debug)]
+/// A directory with one file, which nobody else may read, and nobody else may use meanwhile.
+#[derive(Debug)]
 pub(crate) struct Directory {
     file: PathBuf,
     copy: PathBuf,
+    /// The engine locks its file as long as it has it open, and after a failure that is closed for a while: this stays.
+    _lock: File,
 }
 
 impl Directory {
-    /// That directory, whether or not anything is in it.
-    pub(crate) fn at(directory: &Path) -> Self {
-        Self { file: directory.join(FILE), copy: directory.join(COPY) }
+    /// The store that is in that directory.
+    ///
+    /// # Errors
+    /// There is none, or somebody has it open.
+    pub(crate) fn existing(directory: &Path) -> Result<Self, OpenError> {
+        let file = directory.join(FILE);
+        if !file.try_exists().map_err(|error| OpenError::io(&file, error))? {
+            return Err(OpenError::Missing(directory.to_owned()));
+        }
+        Self::locked(directory)
+    }
+
+    fn locked(directory: &Path) -> Result<Self, OpenError> {
+        let path = directory.join(LOCK);
+        let lock = create(&path).map_err(|error| OpenError::io(&path, error))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { file: directory.join(FILE), copy: directory.join(COPY), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(OpenError::InUse(directory.to_owned())),
+            Err(TryLockError::Error(error)) => Err(OpenError::io(&path, error)),
+        }
     }
 
     /// That directory, made where it is missing.
@@ -61,17 +82,9 @@ impl Directory {
     /// # Errors
     /// It cannot be made.
     pub(crate) fn create(directory: &Path) -> Result<Self, OpenError> {
-        let made = make(directory);
+        let made = make(directory).and_then(|()| sync_directory(directory));
         made.map_err(|error| OpenError::io(directory, error))?;
-        Ok(Self::at(directory))
-    }
-
-    /// Whether there is a store.
-    ///
-    /// # Errors
-    /// The directory cannot be looked into.
-    pub(crate) fn exists(&self) -> io::Result<bool> {
-        self.file.try_exists()
+        Self::locked(directory)
     }
 }
 
@@ -113,9 +126,18 @@ fn was_never_written(mut file: &File) -> io::Result<bool> {
     }
 }
 
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut copy = create(to)?;
+    copy.set_len(0)?;
+    io::copy(&mut File::open(from)?, &mut copy)?;
+    copy.sync_all()
+}
+
 /// Makes a new name in a directory survive a loss of power, where the system has a way to.
 fn sync_directory(file: &Path) -> io::Result<()> {
     match file.parent() {
+        // The parent of a name alone is empty: it is here.
+        Some(directory) if cfg!(unix) && directory.as_os_str().is_empty() => File::open(".")?.sync_all(),
         Some(directory) if cfg!(unix) => File::open(directory)?.sync_all(),
         _ => Ok(()),
     }
@@ -127,24 +149,23 @@ impl Place for Directory {
     }
 
     fn open(&self) -> io::Result<Box<dyn StorageBackend>> {
-        let is_new = !self.exists()?;
         let file = create(&self.file)?;
         if was_never_written(&file)? {
             file.set_len(0)?;
         }
-        if is_new {
-            sync_directory(&self.file)?;
-        }
+        // Also where it was there: whoever made it may have died before it was safe.
+        sync_directory(&self.file)?;
         let backend = FileBackend::new(file).map_err(io::Error::other)?;
         Ok(Box::new(backend))
     }
 
     fn renew(&self) -> io::Result<()> {
-        let mut copy = create(&self.copy)?;
-        copy.set_len(0)?;
-        io::copy(&mut File::open(&self.file)?, &mut copy)?;
-        copy.sync_all()?;
-        fs::rename(&self.copy, &self.file)?;
+        let copied = copy(&self.file, &self.copy).and_then(|()| fs::rename(&self.copy, &self.file));
+        if copied.is_err() {
+            // Half a copy would only take the space that may be missing.
+            let _not_there = fs::remove_file(&self.copy);
+        }
+        copied?;
         sync_directory(&self.file)
     }
 

@@ -43,6 +43,9 @@ impl SessionStore for DiskSessions {
     }
 
     fn save(&self, record: Arc<SessionRecord>, fence: Fence) -> BoxFuture<'static, Result<(), StoreError>> {
+        if self.pending.trouble().is_some() {
+            return Box::pin(ready(Err(StoreError::Unavailable)));
+        }
         match at_once(self.memory.save(Arc::clone(&record), fence)) {
             Ok(()) => kept(self.pending.put_session(record.id.clone(), Some(record))),
             Err(error) => Box::pin(ready(Err(error))),
@@ -54,7 +57,10 @@ impl SessionStore for DiskSessions {
     }
 
     fn remove(&self, id: SessionId, fence: Fence) -> BoxFuture<'static, Result<(), StoreError>> {
+        let was_kept = at_once(self.memory.load(id.clone())).is_ok_and(|record| record.is_some());
         match at_once(self.memory.remove(id.clone(), fence)) {
+            // Of one that never came to be there is nothing to forget.
+            Ok(()) if !was_kept => Box::pin(ready(Ok(()))),
             Ok(()) => kept(self.pending.put_session(id, None)),
             Err(error) => Box::pin(ready(Err(error))),
         }

@@ -10,7 +10,7 @@ use moorline_proto::position::Epoch;
 use moorline_proto::session_record::SessionRecord;
 use moorline_proto::time::{Now, Timestamp};
 
-use crate::error::{CloseError, OpenError};
+use crate::error::{CloseError, OpenError, WriteError};
 use crate::ground::{Clock, Commit, Ground, Opened};
 use crate::pending::Pending;
 use crate::place::{Directory, Place};
@@ -139,7 +139,7 @@ impl Store {
         match Arc::try_unwrap(ground) {
             Ok(ground) => Ok(ground.close()?),
             // The committer alone shared it, and has ended.
-            Err(_) => Ok(()),
+            Err(_) => Err(WriteError::Unfinished("somebody still uses the store".into()).into()),
         }
     }
 }
@@ -189,7 +189,9 @@ fn commit_until_closed(ground: &Ground, every: Duration) {
         let begun = Instant::now();
         let commit = if has_changes { ground.begin_commit() } else { None };
         if let Some(commit) = commit {
-            write_until_kept(ground, commit);
+            if !write_until_kept(ground, commit) {
+                return;
+            }
             metrics::gauge!("moorline_store_bytes").set(ground.file_bytes() as f64);
         } else if ground.pending.is_closing() {
             return;
@@ -202,7 +204,8 @@ fn commit_until_closed(ground: &Ground, every: Duration) {
     }
 }
 
-fn write_until_kept(ground: &Ground, mut commit: Commit) {
+/// False where the store is to close and it could not be written: the trouble stays, and nothing else may be written behind it.
+fn write_until_kept(ground: &Ground, mut commit: Commit) -> bool {
     loop {
         let begun = Instant::now();
         match ground.pending.while_writing(|| ground.write(&commit)) {
@@ -212,7 +215,8 @@ fn write_until_kept(ground: &Ground, mut commit: Commit) {
                 if ground.pending.trouble().is_some() {
                     tracing::info!("the store writes again");
                 }
-                return ground.end_commit(commit);
+                ground.end_commit(commit);
+                return true;
             }
             Err(error) => {
                 metrics::counter!("moorline_store_commits_total", "outcome" => "failed").increment(1);
@@ -223,8 +227,9 @@ fn write_until_kept(ground: &Ground, mut commit: Commit) {
             }
         }
         if ground.pending.is_closing() {
-            return;
+            return false;
         }
+        ground.broker.expire();
         ground.pending.pause(RETRY);
     }
 }

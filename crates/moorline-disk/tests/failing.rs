@@ -145,3 +145,46 @@ fn damage_is_told_and_never_a_panic() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_commit_that_failed_is_not_left_out_at_the_end() {
+    let disk = VolatileDisk::default();
+    let store = open(&disk).unwrap();
+    assert_eq!(publish(&store, 1).await, Ok(Offset(1)));
+    disk.set_full(true);
+    assert_eq!(publish(&store, 2).await, Err(BrokerError::Unavailable));
+    // Something that would fit waits behind it.
+    let broker = store.broker();
+    assert_eq!(save(&store, "behind").await, Err(StoreError::Unavailable));
+    assert!(store.close().is_err(), "what failed is lost: the next start must know");
+    let page = broker.read(room(), Offset::START, ReadLimit { records: 9, bytes: usize::MAX }).await.unwrap();
+    assert_eq!(page.state.head, Offset(1), "nobody was shown it");
+    disk.set_full(false);
+    assert!(!open(&disk).unwrap().opened().was_clean);
+}
+
+#[tokio::test]
+async fn nothing_is_accepted_once_it_closes() {
+    let disk = VolatileDisk::default();
+    let store = open(&disk).unwrap();
+    let broker = store.broker();
+    store.close().unwrap();
+    for durability in [None, Some(moorline_broker::Durability::Memory)] {
+        let message = Message::stored(br#"{"type":"m"}"#.to_vec().into());
+        let keep = Keep::Record { key: None, durability };
+        let refused = broker.publish(Publication { room: room(), message, except: None, keep }).await;
+        assert_eq!(refused, Err(BrokerError::CannotKeep));
+    }
+}
+
+#[test]
+fn whoever_uses_a_store_keeps_others_out_also_while_its_file_is_closed() {
+    let directory = tempfile::tempdir().unwrap();
+    Store::open(directory.path(), &Options::default()).unwrap().close().unwrap();
+    let lock = std::fs::File::open(directory.path().join("moorline.lock")).unwrap();
+    lock.try_lock().unwrap();
+    let refused = Store::open(directory.path(), &Options::default()).err();
+    assert!(matches!(refused, Some(OpenError::InUse(_))), "{refused:?}");
+    let refused = moorline_disk::compact(directory.path()).err();
+    assert!(matches!(refused, Some(OpenError::InUse(_))), "{refused:?}");
+}

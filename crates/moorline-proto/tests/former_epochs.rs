@@ -191,7 +191,7 @@ impl Stage {
             Output::Survey { surveyor, requests, .. } => {
                 let surveys = requests.iter().map(|request| {
                     let state = state(&request.room);
-                    let resume = request.since.resume(&state);
+                    let resume = request.resume(&state);
                     let (Resume::Continue(start) | Resume::Reset { to: start, .. }) = resume;
                     Survey { state, resume, deliverable: state.head.0 - start.0 }
                 });

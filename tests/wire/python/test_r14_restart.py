@@ -302,3 +302,18 @@ def test_r14_in_memory_a_restart_is_told_as_ever(start, connect):
     again = connect(server, hello=hello)
     assert again.established["resumed"] is False
     again.expect("reset", room=room, reason="expired")
+
+
+def test_r14_what_grew_old_in_an_own_room_while_the_server_was_down_is_told(kept, connect, how):
+    server = kept({"retention.own_age_ms": 1500})
+    client = connect(server)
+    client.drop()
+    eventually(lambda: server.get("/v1/stats")["absent"] == 1)
+    assert server.publish({"session": client.session}, {"type": "note"})["queued"] == 1
+    server.down(how)
+    time.sleep(2)  # the record's age is what this is about
+    server.up()
+    again = connect.back(client)
+    lost = again.next()
+    assert lost["type"] == "reset" and lost["room"] == f"@session/{client.session}" and lost["reason"] == "retention"
+    assert (lost["from"], lost["to"]) == (0, 1)

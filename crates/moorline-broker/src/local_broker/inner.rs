@@ -134,6 +134,11 @@ impl Inner {
         take()
     }
 
+    /// From now on nothing is accepted.
+    pub(super) fn close_stage(&mut self) {
+        self.stage.close();
+    }
+
     /// The commit is through, or will be tried again as it is.
     pub(super) fn end_commit(&mut self, is_kept: bool) {
         if !is_kept {

@@ -83,6 +83,13 @@ impl LocalBroker {
         self.shared.lock().begin_commit(take)
     }
 
+    /// The same, and nothing more is accepted from now on: the store closes.
+    pub fn begin_last_commit<T>(&self, take: impl FnOnce() -> T) -> T {
+        let mut inner = self.shared.lock();
+        inner.close_stage();
+        inner.begin_commit(take)
+    }
+
     /// The commit is through: what it took is announced and answered. Or it failed: who waits is told so, nothing more is
     /// accepted until a commit is through, and the same is to be written again.
     pub fn end_commit(&self, is_kept: bool) {

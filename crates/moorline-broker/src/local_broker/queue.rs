@@ -144,7 +144,7 @@ fn weight(announcement: &Announcement) -> (usize, usize) {
 }
 
 /// As much as a record of the same message.
-fn ephemeral_cost_bytes(ephemeral: &Ephemeral) -> usize {
+pub(super) fn ephemeral_cost_bytes(ephemeral: &Ephemeral) -> usize {
     let Ephemeral { except, timestamp, message, .. } = ephemeral.clone();
     Record { offset: Offset::START, timestamp, except, message }.cost_bytes()
 }

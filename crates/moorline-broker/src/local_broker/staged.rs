@@ -9,6 +9,7 @@ use moorline_proto::record::Record;
 use moorline_proto::resume::RoomState;
 use tokio::sync::oneshot;
 
+use super::queue::ephemeral_cost_bytes;
 use crate::broker::{BrokerError, Published};
 
 /// How many publications may wait; the bytes are bounded too. A disk takes some milliseconds for a commit: this is what
@@ -25,6 +26,17 @@ pub(super) enum Staged {
     Change { waiting: Waiting, record: Option<StagedRecord> },
     /// What only keeps its place: an ephemeral message, or the repetition of a publish that is staged.
     Follower { waiting: Waiting, ephemeral: Option<Ephemeral> },
+}
+
+impl Staged {
+    /// What it counts against the bound.
+    fn cost_bytes(&self) -> usize {
+        match self {
+            Self::Change { record: Some(staged), .. } => staged.record.cost_bytes(),
+            Self::Follower { ephemeral: Some(ephemeral), .. } => ephemeral_cost_bytes(ephemeral),
+            Self::Change { .. } | Self::Follower { .. } => 0,
+        }
+    }
 }
 
 /// A record that the log holds and nobody may see.
@@ -52,12 +64,19 @@ pub(super) struct Stage {
     rooms: HashMap<RoomName, Visible>,
     /// Whether the last commit failed.
     failing: bool,
+    /// Whether the store closes: nothing is accepted for ever.
+    closed: bool,
 }
 
 impl Stage {
+    /// From now on nothing may be staged.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
     /// Whether one more may be staged.
     pub(super) fn admit(&self) -> Result<(), BrokerError> {
-        if self.failing {
+        if self.failing || self.closed {
             return Err(BrokerError::CannotKeep);
         }
         let is_full = self.waiting.len() >= STAGED_MAX || self.bytes >= STAGED_MAX_BYTES;
@@ -65,8 +84,8 @@ impl Stage {
     }
 
     pub(super) fn push(&mut self, staged: Staged) {
+        self.bytes += staged.cost_bytes();
         if let Staged::Change { record: Some(staged), .. } = &staged {
-            self.bytes += staged.record.cost_bytes();
             let visible = Visible { head: staged.after, staged: 0 };
             self.rooms.entry(staged.room.clone()).or_insert(visible).staged += 1;
         }
@@ -124,8 +143,8 @@ impl Stage {
         }
         self.marked = self.marked.saturating_sub(1);
         let staged = self.waiting.pop_front()?;
+        self.bytes -= staged.cost_bytes();
         if let Staged::Change { record: Some(staged), .. } = &staged {
-            self.bytes -= staged.record.cost_bytes();
             self.show(staged);
         }
         Some(staged)

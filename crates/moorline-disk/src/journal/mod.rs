@@ -62,7 +62,7 @@ impl Journal {
     /// Nothing, or everything, of it was written.
     pub(crate) fn commit(&mut self, batch: &Batch, cleaning: Option<&Cleaning>) -> Result<(), WriteError> {
         self.reopen()?;
-        let Some(database) = &self.database else { return Ok(()) };
+        let database = self.database.as_ref().ok_or_else(not_open)?;
         let state = State {
             forgotten_high: batch.forgotten_high.map_or(self.state.forgotten_high, |high| high.0),
             ..self.state.clone()
@@ -171,7 +171,7 @@ impl Journal {
     /// The next start is an unclean one.
     pub(crate) fn close(mut self, rooms: &[(RoomName, RoomRow)]) -> Result<(), WriteError> {
         self.reopen()?;
-        let Some(database) = self.database.take() else { return Ok(()) };
+        let database = self.database.take().ok_or_else(not_open)?;
         let transaction = database.begin_write()?;
         {
             let mut table = transaction.open_table(ROOMS)?;
@@ -192,6 +192,11 @@ impl Journal {
 
 fn encode(row: &RoomRow) -> Result<Vec<u8>, WriteError> {
     postcard::to_stdvec(row).map_err(cannot_encode)
+}
+
+/// Never seen: it was opened just before.
+fn not_open() -> WriteError {
+    WriteError::Io(std::io::Error::other("the file is not open"))
 }
 
 /// Never seen: these types always serialise.

@@ -150,7 +150,11 @@ impl Reader<'_> {
         }
         let state = meta.get(STATE_KEY).map_err(|error| self.damaged(&error))?;
         let state = state.ok_or_else(|| self.damaged(&"it does not say which epoch it has"))?;
-        postcard::from_bytes(state.value()).map(Some).map_err(|error| self.damaged(&error))
+        let state: State = postcard::from_bytes(state.value()).map_err(|error| self.damaged(&error))?;
+        if state.epoch == Epoch::UNKNOWN.0 {
+            return Err(self.damaged(&"it has no epoch"));
+        }
+        Ok(Some(state))
     }
 
     fn sessions(&self) -> Result<Vec<Arc<SessionRecord>>, OpenError> {
@@ -171,6 +175,9 @@ impl Reader<'_> {
         self.each(ROOMS, |name, row| {
             let room = RoomName::stored(name).map_err(|error| self.damaged(&error))?;
             let row: RoomRow = postcard::from_bytes(row).map_err(|error| self.damaged(&error))?;
+            if row.cut > row.head || row.head > Offset::MAX.0 {
+                return Err(self.damaged(&format!("the room {name} ends before it begins")));
+            }
             if row.is_forgotten {
                 dead.insert(room, Offset(row.cut));
             } else {
@@ -214,7 +221,9 @@ impl Reader<'_> {
         for chunk in table.iter().map_err(|error| self.damaged(&error))? {
             let (key, chunk) = chunk.map_err(|error| self.damaged(&error))?;
             let (epoch, entries) = entry::read_chunk(chunk.value()).map_err(|error| self.damaged(&error))?;
-            restored.next_chunk = key.value() + 1;
+            let next = key.value().checked_add(1);
+            restored.next_chunk =
+                next.ok_or_else(|| self.damaged(&"its chunks have used up their numbers"))?;
             restored.chunk_bytes += chunk.value().len() as u64;
             for entry in entries {
                 self.entry(log, dead, &mut names, (Epoch(epoch), entry))?;

@@ -172,8 +172,18 @@ impl Shard {
             reading.map(super::session::Membership::position).filter(|p| p.offset == page.after)
         {
             self.hand_out(turn, key, room, position, &page);
+            if page.is_last() && self.is_beyond_its_log(room, &page) {
+                // It waits for what the shard finds: reading on would find the same for ever.
+                return self.read_room(room);
+            }
         }
         self.advance(key);
+    }
+
+    /// Whether the shard stands beyond all that the log has: what was announced belongs to a room that was forgotten since.
+    fn is_beyond_its_log(&self, room: RoomKey, page: &Page) -> bool {
+        let stands = self.rooms.get(room.0 as usize).map(|room| room.position);
+        stands.is_some_and(|stands| stands.epoch == page.state.epoch && stands.offset > page.state.head)
     }
 
     /// Hands a page to its reader: what is for it, or that something is lost.
@@ -232,7 +242,9 @@ impl Shard {
         }
         room.behind |= !page.is_last();
         if page.records.is_empty() {
-            return self.read_on(key);
+            let members = room.readers.clone();
+            self.read_on(key);
+            return members.into_iter().for_each(|member| self.advance(member));
         }
         let batch =
             Batch { room: name.clone(), epoch: page.state.epoch, after: page.after, records: page.records };

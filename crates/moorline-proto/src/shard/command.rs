@@ -24,7 +24,12 @@ impl Shard {
     }
 
     /// Ends a session, connected or not.
-    fn end_now(&mut self, turn: &mut Turn<'_>, key: SessionKey, (code, reason): (CloseCode, &str)) {
+    pub(super) fn end_now(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: SessionKey,
+        (code, reason): (CloseCode, &str),
+    ) {
         if self.session(key).connected.is_some() {
             self.drop_connection(turn, key, Some((code.number(), reason)));
             if let Some(user) = self.session(key).user().cloned() {

@@ -283,7 +283,7 @@ impl Shard {
         let until = turn.now.instant + self.config.save_timeout;
         if let Some(connected) = &mut self.session_mut(key).connected {
             let first = Some(Resumed(resumed));
-            connected.greeting = Some(Box::new(Greeting { frames, first, saves: 0, until }));
+            connected.greeting = Some(Box::new(Greeting { frames, first, until, ..Greeting::default() }));
         }
         self.save(key);
         self.reschedule(key);

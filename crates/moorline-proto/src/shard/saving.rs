@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::room::Standing;
-use super::session::{Greeting, Membership, Resumed};
+use super::session::{Connected, Greeting, Membership, Resumed};
 use super::{Event, Output, Peer, RoomKey, SaveError, SessionKey, Shard, Turn};
 use crate::close::CloseCode;
 use crate::frame::ServerFrame;
@@ -92,7 +92,14 @@ impl Shard {
 
     /// A connection whose session could not be kept goes, and may try again: what it was not told is not missed.
     pub(super) fn not_kept(&mut self, turn: &mut Turn<'_>, key: SessionKey) {
-        self.close(turn, key, CloseCode::TryLater.number(), "the session could not be kept");
+        const WHY: (CloseCode, &str) = (CloseCode::TryLater, "the session could not be kept");
+        let session = self.session(key);
+        let was_greeted = session.connected.as_ref().is_some_and(Connected::is_greeted);
+        if !was_greeted && session.record.reconnections == 0 {
+            // It never came to be: nobody knows of it, so nothing is missed, and strangers do not fill the memory with such.
+            return self.end_now(turn, key, WHY);
+        }
+        self.close(turn, key, WHY.0.number(), WHY.1);
     }
 
     /// Another node has the session now: it is let go of here, and its record is not ours to remove.

@@ -51,10 +51,16 @@ impl Shard {
         lane: Lane,
         frame: &ServerFrame,
     ) {
+        let max = self.config.pending_max_bytes;
         let connected = self.session_mut(key).connected.as_mut();
         if let Some(greeting) = connected.and_then(|connected| connected.greeting.as_mut()) {
             // Nothing comes before `connection_established`.
-            return greeting.frames.push(frame.clone());
+            greeting.held_bytes += codec::encode(frame).len();
+            greeting.frames.push(frame.clone());
+            if greeting.held_bytes > max {
+                self.too_slow(turn, key);
+            }
+            return;
         }
         self.note_reset(key, frame);
         self.send_text(turn, key, lane, &codec::encode(frame));

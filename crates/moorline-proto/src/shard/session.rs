@@ -60,6 +60,8 @@ impl Membership {
 #[derive(Debug, Default)]
 pub(super) struct Greeting {
     pub(super) frames: Vec<ServerFrame>,
+    /// What was held back beyond the beginning, in bytes: bounded as what waits for a socket is.
+    pub(super) held_bytes: usize,
     /// Whether nothing was told before, and if so whether the session went on.
     pub(super) first: Option<Resumed>,
     /// Saves that it waits for.
