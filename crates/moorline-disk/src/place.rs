@@ -36,10 +36,10 @@ pub trait Place: fmt::Debug + Send + 'static {
     /// How many bytes there are.
     fn bytes(&self) -> u64;
 
-    /// What the journal may have, in bytes, beyond half as much again as the log keeps, before it is cleaned. Default 4 MiB: less is not
+    /// What the journal may have, in bytes, beyond a quarter more than the log keeps, before it is cleaned. Default 1 MiB: less is not
     /// worth the work.
     fn slack_bytes(&self) -> u64 {
-        4 * 1024 * 1024
+        1024 * 1024
     }
 }
 

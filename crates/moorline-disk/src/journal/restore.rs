@@ -16,7 +16,9 @@ use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
 use super::{Journal, cleaning, open_engine, put_state};
 use crate::entry::{self, Entry};
 use crate::error::{OpenError, WriteError};
-use crate::layout::{CHUNKS, FORMAT, FORMAT_KEY, META, ROOMS, RoomRow, SESSIONS, STATE_KEY, State};
+use crate::layout::{
+    CHUNKS, FORMAT, FORMAT_KEY, META, ROOMS, RoomRow, SESSIONS, STATE_KEY, State, space_bytes,
+};
 use crate::place::Place;
 use crate::session_row::SessionRow;
 
@@ -215,7 +217,7 @@ impl Reader<'_> {
             let (key, chunk) = chunk.map_err(|error| self.damaged(error))?;
             let (epoch, entries) = entry::read_chunk(chunk.value()).map_err(|error| self.damaged(error))?;
             restored.next_chunk = key.value() + 1;
-            restored.chunk_bytes += chunk.value().len() as u64;
+            restored.chunk_bytes += space_bytes(chunk.value());
             for entry in entries {
                 self.entry(log, dead, &mut names, (Epoch(epoch), entry))?;
             }
