@@ -24,6 +24,16 @@ pub(crate) const SESSIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::n
 pub(crate) const FORMAT_KEY: &str = "format";
 pub(crate) const STATE_KEY: &str = "state";
 
+/// The engine's page.
+const PAGE_BYTES: usize = 4096;
+
+/// What a chunk takes of the file: small ones share a page, others get pages of their own, a power of two of them.
+pub(crate) const fn space_bytes(chunk: &[u8]) -> u64 {
+    let bytes = chunk.len();
+    let space = if bytes <= PAGE_BYTES / 2 { bytes } else { bytes.next_power_of_two() };
+    space as u64
+}
+
 /// Which history the log is in, and whether somebody has it open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {

@@ -171,6 +171,10 @@ impl Pending {
         self.lock().is_closing
     }
 
+    pub(crate) fn has_changes(&self) -> bool {
+        !self.lock().batch.is_empty()
+    }
+
     /// Waits until something has changed, or the store is to close, or for so long. False after the last.
     pub(crate) fn wait(&self, at_most: Duration) -> bool {
         let is_quiet = |inner: &mut Inner| inner.batch.is_empty() && !inner.is_closing;

@@ -38,10 +38,10 @@ pub trait Place: fmt::Debug + Send + 'static {
     /// How many bytes there are.
     fn bytes(&self) -> u64;
 
-    /// What the journal may have, in bytes, beyond half as much again as the log keeps, before it is cleaned. Default 4 MiB: less is not
+    /// What the journal may have, in bytes, beyond a quarter more than the log keeps, before it is cleaned. Default 1 MiB: less is not
     /// worth the work.
     fn slack_bytes(&self) -> u64 {
-        4 * 1024 * 1024
+        1024 * 1024
     }
 }
 
@@ -65,6 +65,11 @@ impl Directory {
             return Err(OpenError::Missing(directory.to_owned()));
         }
         Self::locked(directory)
+    }
+
+    /// Its file, where there is none yet.
+    pub(crate) fn begins(&self) -> Option<PathBuf> {
+        (!self.file.exists()).then(|| self.file.clone())
     }
 
     fn locked(directory: &Path) -> Result<Self, OpenError> {
@@ -107,25 +112,6 @@ fn create(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// A file without a single byte in it is longer than this only by mistake.
-const NEVER_WRITTEN_MAX_BYTES: u64 = 16 * 1024 * 1024;
-
-/// Whether a store was to be made there, and the disk was full, or the process killed, before anything was written: nothing but zeros.
-fn was_never_written(mut file: &File) -> io::Result<bool> {
-    use io::Read as _;
-    if file.metadata()?.len() > NEVER_WRITTEN_MAX_BYTES {
-        return Ok(false);
-    }
-    let mut bytes = vec![0; 64 * 1024];
-    loop {
-        match file.read(&mut bytes)? {
-            0 => return Ok(true),
-            count if bytes[..count].iter().any(|byte| *byte != 0) => return Ok(false),
-            _ => {}
-        }
-    }
-}
-
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let mut copy = create(to)?;
     copy.set_len(0)?;
@@ -150,9 +136,6 @@ impl Place for Directory {
 
     fn open(&self) -> io::Result<Box<dyn StorageBackend>> {
         let file = create(&self.file)?;
-        if was_never_written(&file)? {
-            file.set_len(0)?;
-        }
         // Also where it was there: whoever made it may have died before it was safe.
         sync_directory(&self.file)?;
         let backend = FileBackend::new(file).map_err(io::Error::other)?;
@@ -171,24 +154,5 @@ impl Place for Directory {
 
     fn bytes(&self) -> u64 {
         fs::metadata(&self.file).map_or(0, |metadata| metadata.len())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Options, Store};
-
-    #[test]
-    fn what_was_never_written_is_no_store_of_somebody_elses() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let file = directory.path().join(FILE);
-        fs::write(&file, vec![0; 1024 * 1024]).expect("zeros");
-        Store::open(directory.path(), &Options::default()).expect("a new store").close().expect("closed");
-        let mut other = vec![0; 1024 * 1024];
-        other[1024 * 1024 - 1] = 1;
-        fs::write(&file, other).expect("something");
-        let refused = Store::open(directory.path(), &Options::default()).err();
-        assert!(matches!(refused, Some(OpenError::NotOurs { .. })), "{refused:?}");
     }
 }

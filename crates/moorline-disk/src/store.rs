@@ -20,6 +20,9 @@ use crate::sessions::DiskSessions;
 const RETRY: Duration = Duration::from_secs(1);
 /// A commit that takes longer than this is told as trouble: a disk that hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(5);
+/// After a quiet time a commit waits for so small a share of the least time between two: what was published together is then in one,
+/// and goes out in one write to each receiver.
+const GATHER_SHARE: u32 = 10;
 /// How often the log drops what is too old.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 
@@ -79,8 +82,14 @@ impl Store {
     /// # Errors
     /// Says why not, and whose fault that is.
     pub fn open(directory: &Path, options: &Options) -> Result<Self, OpenError> {
-        let place = Box::new(Directory::create(directory)?);
-        Self::open_in(place, options)
+        let place = Directory::create(directory)?;
+        // What was begun here and could not be, for want of space, must not stand in the way of the next try.
+        let begun = place.begins();
+        Self::open_in(Box::new(place), options).inspect_err(|_| {
+            if let Some(file) = begun {
+                let _not_there = std::fs::remove_file(file); // or it never was
+            }
+        })
     }
 
     /// The same, somewhere else than in a directory: tests have a disk that fails.
@@ -185,20 +194,24 @@ fn commit_until_closed(ground: &Ground, every: Duration) {
     let _alarm = Alarm(ground);
     let mut expired = Instant::now();
     loop {
+        let was_quiet = !ground.pending.has_changes();
         let has_changes = ground.pending.wait(EXPIRE_EVERY);
+        if was_quiet && has_changes {
+            ground.pending.pause(every / GATHER_SHARE);
+        }
         let begun = Instant::now();
         let commit = if has_changes { ground.begin_commit() } else { None };
         if let Some(commit) = commit {
             if !write_until_kept(ground, commit) {
                 return;
             }
-            metrics::gauge!("moorline_store_bytes").set(ground.file_bytes() as f64);
         } else if ground.pending.is_closing() {
             return;
         }
         if expired.elapsed() >= EXPIRE_EVERY {
             expired = Instant::now();
             ground.broker.expire();
+            metrics::gauge!("moorline_store_bytes").set(ground.file_bytes() as f64);
         }
         ground.pending.pause(every.saturating_sub(begun.elapsed()));
     }

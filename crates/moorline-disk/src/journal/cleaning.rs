@@ -13,9 +13,12 @@ use redb::{ReadableDatabase as _, ReadableTable as _, WriteTransaction};
 use super::Journal;
 use crate::entry::{self, ChunkError, Entry};
 use crate::error::WriteError;
-use crate::layout::{CHUNKS, ROOMS, RoomRow};
+use crate::layout::{CHUNKS, ROOMS, RoomRow, space_bytes};
 use crate::log::{self, Memory};
 use crate::pending::CHUNK_BYTES;
+
+/// What a record costs in memory and not in a chunk, in bytes.
+const IN_MEMORY_ALONE: usize = 64;
 
 /// How much is read for one commit: a millisecond or two.
 const STEP_BYTES: usize = 1024 * 1024;
@@ -55,7 +58,7 @@ pub(crate) struct Cleaning {
 
 impl Cleaning {
     pub(super) fn freed_bytes(&self) -> u64 {
-        let written: u64 = self.written.iter().map(|(_, chunk)| chunk.len() as u64).sum();
+        let written: u64 = self.written.iter().map(|(_, chunk)| space_bytes(chunk)).sum();
         self.read_bytes.saturating_sub(written)
     }
 
@@ -117,8 +120,9 @@ impl Journal {
     /// # Errors
     /// The file cannot be read.
     pub(crate) fn read_oldest(&self, memory: &Memory) -> Result<Option<Soiled>, WriteError> {
-        let kept = log::lock(memory).stats().bytes as u64;
-        let is_due = self.chunk_bytes > kept + kept / 2 + self.slack_bytes
+        let stats = log::lock(memory).stats();
+        let kept = stats.bytes.saturating_sub(stats.records * IN_MEMORY_ALONE) as u64;
+        let is_due = self.chunk_bytes > kept + kept / 4 + self.slack_bytes
             && self.chunk_bytes > self.cleaning.rest_until_bytes;
         let Some(database) = self.database.as_ref().filter(|_| is_due) else { return Ok(None) };
         let transaction = database.begin_read()?;
@@ -152,7 +156,7 @@ impl Journal {
         let dead = past.iter().filter(is_last).map(|(_, room)| room.clone());
         Ok(Cleaning {
             read: chunks.iter().map(|(key, _)| *key).collect(),
-            read_bytes: chunks.iter().map(|(_, chunk)| chunk.len() as u64).sum(),
+            read_bytes: chunks.iter().map(|(_, chunk)| space_bytes(chunk)).sum(),
             written,
             rows,
             next: *next,

@@ -13,7 +13,9 @@ use redb::{Database, WriteTransaction};
 pub(crate) use self::cleaning::Cleaning;
 pub(crate) use self::restore::{Restored, read, restore};
 use crate::error::{OpenError, WriteError};
-use crate::layout::{CHUNKS, FORMAT, FORMAT_KEY, META, ROOMS, RoomRow, SESSIONS, STATE_KEY, State};
+use crate::layout::{
+    CHUNKS, FORMAT, FORMAT_KEY, META, ROOMS, RoomRow, SESSIONS, STATE_KEY, State, space_bytes,
+};
 use crate::pending::Batch;
 use crate::place::Place;
 use crate::session_row::SessionRow;
@@ -30,7 +32,7 @@ pub(crate) struct Journal {
     sync_failed: Arc<AtomicBool>,
     state: State,
     next_chunk: u64,
-    /// What all chunks have, in bytes.
+    /// What all chunks take of the file, in bytes.
     chunk_bytes: u64,
     /// Rooms that were forgotten, with the chunk before which their last entries lie.
     tombstones: VecDeque<(u64, RoomName)>,
@@ -120,7 +122,7 @@ impl Journal {
     /// What the next commit begins with.
     fn note(&mut self, batch: &Batch, cleaning: Option<&Cleaning>) {
         self.next_chunk += batch.chunks.len() as u64;
-        self.chunk_bytes += batch.chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
+        self.chunk_bytes += batch.chunks.iter().map(|chunk| space_bytes(chunk)).sum::<u64>();
         for (room, row) in &batch.rooms {
             if row.is_forgotten {
                 self.bury(room.clone());

@@ -16,7 +16,9 @@ use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
 use super::{Journal, cleaning, open_engine, put_state};
 use crate::entry::{self, Entry};
 use crate::error::{OpenError, WriteError};
-use crate::layout::{CHUNKS, FORMAT, FORMAT_KEY, META, ROOMS, RoomRow, SESSIONS, STATE_KEY, State};
+use crate::layout::{
+    CHUNKS, FORMAT, FORMAT_KEY, META, ROOMS, RoomRow, SESSIONS, STATE_KEY, State, space_bytes,
+};
 use crate::place::Place;
 use crate::session_row::SessionRow;
 
@@ -224,7 +226,7 @@ impl Reader<'_> {
             let next = key.value().checked_add(1);
             restored.next_chunk =
                 next.ok_or_else(|| self.damaged(&"its chunks have used up their numbers"))?;
-            restored.chunk_bytes += chunk.value().len() as u64;
+            restored.chunk_bytes += space_bytes(chunk.value());
             for entry in entries {
                 self.entry(log, dead, &mut names, (Epoch(epoch), entry))?;
             }
