@@ -61,8 +61,13 @@ impl Directory {
     /// There is none, or somebody has it open.
     pub(crate) fn existing(directory: &Path) -> Result<Self, OpenError> {
         let file = directory.join(FILE);
-        if !file.try_exists().map_err(|error| OpenError::io(&file, error))? {
-            return Err(OpenError::Missing(directory.to_owned()));
+        match file.try_exists() {
+            Ok(true) => {}
+            Ok(false) => return Err(OpenError::Missing(directory.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                return Err(OpenError::Missing(directory.to_owned()));
+            }
+            Err(error) => return Err(OpenError::io(&file, error)),
         }
         Self::locked(directory)
     }

@@ -241,6 +241,10 @@ impl Backend {
         let up_to = |room: RoomName| {
             let (state, records) = self.page(&room, Offset::START, usize::MAX);
             let head = self.truth.borrow().head(&room);
+            let mut truth = self.truth.borrow_mut();
+            let was_cut = truth.was_cut.entry(room.clone()).or_default();
+            *was_cut = state.cut.0.max(*was_cut);
+            drop(truth);
             let first = records.first().map_or(u64::MAX, |first| first.offset.0);
             (state.cut == Offset::START).then_some((room, head.min(first.saturating_sub(1))))
         };

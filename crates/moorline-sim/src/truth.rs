@@ -51,6 +51,9 @@ pub struct Truth {
     pub tries: Tries,
     /// What was gone when the store was opened last, perhaps before anybody saw it.
     pub gone: BTreeMap<RoomName, u64>,
+    /// The highest cut that each room had before a restart: what is told of it may arrive later, and a wall clock that was set back may
+    /// make what was too old young again.
+    pub was_cut: BTreeMap<RoomName, u64>,
     /// The latest that the wall clock ever showed to who published.
     pub latest: Timestamp,
     /// What each position means.

@@ -4,7 +4,7 @@ use moorline_sim::planted::Planted;
 use moorline_sim::seed::Run;
 
 /// How many seeds may miss a planted bug.
-const SEEDS: u64 = 192;
+const SEEDS: u64 = 400;
 
 #[test]
 fn planted_bugs_are_found() {

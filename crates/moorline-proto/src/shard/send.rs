@@ -6,6 +6,9 @@ use crate::frame::ServerFrame;
 use crate::outbox::{Outbox, frames_kept};
 use crate::time::Now;
 
+/// So much may be held back until a session is kept, whatever may wait for a socket: a handful of joins at once.
+const HELD_BYTES: usize = 16 * 1024;
+
 /// Where bytes stand among those that wait for a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
@@ -51,7 +54,7 @@ impl Shard {
         lane: Lane,
         frame: &ServerFrame,
     ) {
-        let max = self.config.pending_max_bytes;
+        let max = self.config.pending_max_bytes.max(HELD_BYTES);
         let connected = self.session_mut(key).connected.as_mut();
         if let Some(greeting) = connected.and_then(|connected| connected.greeting.as_mut()) {
             // Nothing comes before `connection_established`.

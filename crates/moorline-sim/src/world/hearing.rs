@@ -134,8 +134,9 @@ impl World {
                     || peer.sessions.iter().any(|id| truth.ended.contains(id));
                 let state = backend.state(&room);
                 let is_forgotten = state.head == Offset::START;
-                let cut =
-                    if is_forgotten { truth.head(&room) } else { state.cut.0.max(truth.forgotten(&room)) };
+                let was_cut = truth.was_cut.get(&room).copied().unwrap_or_default();
+                let cut = if is_forgotten { truth.head(&room) } else { state.cut.0 };
+                let cut = cut.max(truth.forgotten(&room)).max(was_cut);
                 let forgotten = if is_forgotten { truth.head(&room) } else { truth.forgotten(&room) };
                 let told = Told { reason, from: from.map(|from| from.0), to: to.offset.0, cut, forgotten };
                 peer.app.reset(&truth, &room, &told, former_ended)
