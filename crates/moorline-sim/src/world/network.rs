@@ -95,9 +95,11 @@ impl World {
             Ok(ClientFrame::Ack { room: Some(room), offset, .. }) if is_current => {
                 self.acknowledged((shard, client), room, offset.0);
             }
-            // What it acknowledged until that is answered counts until then.
+            // What it acknowledged counts until that is answered, and the answer may be lost with the node: then a restart may have
+            // taken back what was acknowledged, or not.
             Ok(ClientFrame::Join { room, since }) if *since != Since::Now => {
                 self.peers[client].reread.insert(room.clone());
+                self.peers[client].acks.forget(room);
             }
             Ok(ClientFrame::Reconnect { room: Some(room), .. }) => self.peers[client].reads_again(room),
             Ok(ClientFrame::Leave { room }) if self.is_member((shard, client), room) => {
