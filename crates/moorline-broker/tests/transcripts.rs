@@ -743,5 +743,8 @@ fn words(text: &str) -> Vec<&str> {
 
 /// Such as `30s`.
 fn duration(text: &str) -> Duration {
+    if let Some(millis) = text.strip_suffix("ms") {
+        return Duration::from_millis(millis.parse().unwrap());
+    }
     Duration::from_secs(text.strip_suffix('s').unwrap().parse().unwrap())
 }

@@ -13,8 +13,9 @@ use crate::position::Epoch;
 use crate::session_record::Mark;
 use crate::time::{Instant, Now};
 
-/// Within what time acknowledgements are kept: a crash may forget the last second's.
-const FLUSH_WITHIN: Duration = Duration::from_millis(900);
+/// When acknowledgements are handed to the store. A crash may forget the last second's: up to half a second of that is the wheel's, and the
+/// commit takes its time too.
+const FLUSH_WITHIN: Duration = Duration::from_millis(400);
 
 impl Shard {
     pub(super) fn flush_soon(&mut self, now: Now, key: SessionKey) {
