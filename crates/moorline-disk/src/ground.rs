@@ -7,7 +7,7 @@ use moorline_broker::{
     Durability, LocalBroker, Log as _, MemoryLog, MemorySessions, RetentionRules, StoreError,
 };
 use moorline_proto::id::{Owner, RoomName};
-use moorline_proto::position::{Epoch, Offset};
+use moorline_proto::position::Epoch;
 use moorline_proto::session_record::SessionRecord;
 use moorline_proto::time::Now;
 
@@ -124,8 +124,8 @@ impl Ground {
             Ok(cleaning) => cleaning,
             Err(error) => {
                 // The commit goes without: it tells whether the file can be written all the same.
-                tracing::warn!(%error, "the store could not be cleaned");
-                journal.fail();
+                tracing::error!(%error, "the store is not cleaned any more, and grows until it is opened again");
+                journal.stop_cleaning();
                 None
             }
         };
@@ -190,12 +190,8 @@ fn rooms_of(record: &SessionRecord) -> Vec<RoomName> {
     record.rooms.iter().map(|mark| mark.room.clone()).chain(own).collect()
 }
 
-/// What the entries of rooms do not tell. A room of which nothing is gone begins with its entries.
+/// What the entries of all rooms do not tell.
 pub(crate) fn rows(memory: &MemoryLog) -> Vec<(RoomName, RoomRow)> {
     let names = memory.room_names().into_iter();
-    let rows = names.filter_map(|room| {
-        let head = memory.room_head(&room)?;
-        (head.cut > Offset::START).then(|| (room, RoomRow::of(&head)))
-    });
-    rows.collect()
+    names.filter_map(|room| RoomRow::needed(memory, &room).map(|row| (room, row))).collect()
 }

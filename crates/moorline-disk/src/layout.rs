@@ -8,7 +8,8 @@
 //! | `rooms` | a room | [`RoomRow`]: what its entries do not tell |
 //! | `sessions` | a session | [`SessionRow`](crate::session_row::SessionRow) |
 
-use moorline_broker::{History, RoomHead};
+use moorline_broker::{History, MemoryLog, RoomHead};
+use moorline_proto::id::RoomName;
 use moorline_proto::position::{Epoch, Offset, Position};
 use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,13 @@ impl RoomRow {
         let RoomHead { head, cut, cleared, epoch, lasts } = head;
         let lasts = lasts.iter().map(|last| (last.epoch.0, last.offset.0)).collect();
         Self { head: head.0, cut: cut.0, cleared: cleared.0, epoch: epoch.0, lasts, is_forgotten: false }
+    }
+
+    /// The row of a room that has an entry, where its entries do not tell all. One of which nothing is gone begins with them, and must
+    /// have none: a row there may say which entries a forgotten room of its name left.
+    pub(crate) fn needed(memory: &MemoryLog, room: &RoomName) -> Option<Self> {
+        let head = memory.room_head(room)?;
+        (head.cut > Offset::START).then(|| Self::of(&head))
     }
 
     pub(crate) fn forgotten(head: &RoomHead) -> Self {

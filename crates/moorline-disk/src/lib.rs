@@ -36,6 +36,6 @@ mod watched;
 pub use error::{CloseError, OpenError, WriteError};
 pub use ground::{Commit, Ground, Opened};
 pub use offline::{Stats, check, compact, export, stats};
-pub use place::Place;
+pub use place::{FILE, Place};
 pub use sessions::DiskSessions;
 pub use store::{Health, Options, Store};

@@ -107,11 +107,10 @@ pub fn check(directory: &Path) -> Result<Vec<String>, OpenError> {
             ControlFlow::Continue(())
         });
     }
-    let known = |epoch: Epoch| epoch == log.history().epoch || log.history().formers.contains(&epoch);
     for record in sessions {
-        for mark in record.rooms.iter().filter(|mark| known(mark.acked.epoch)) {
+        for mark in record.rooms.iter().filter(|mark| mark.acked.epoch == log.history().epoch) {
             let head = log.state(&mark.room).head;
-            if mark.acked.epoch == log.history().epoch && mark.acked.offset > head {
+            if mark.acked.offset > head {
                 let acked = mark.acked.offset.0;
                 wrong.push(format!(
                     "session {}: has acknowledged {acked} of {}, which ends at {}",

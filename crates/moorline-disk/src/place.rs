@@ -11,7 +11,7 @@ use redb::backends::FileBackend;
 use crate::error::OpenError;
 
 /// The store's file within its directory.
-const FILE: &str = "moorline.redb";
+pub const FILE: &str = "moorline.redb";
 /// Whoever uses the store holds a lock on this.
 const LOCK: &str = "moorline.lock";
 /// What a copy is called until it is whole.

@@ -68,8 +68,8 @@ fn system_clock() -> Clock {
 /// A store in a directory, with a thread that commits.
 ///
 /// One commit at a time, at most one each [`Options::commit_every`]; what comes in while one is being written is in the next.
-/// Everything that is kept is in memory too: reading never waits for the disk. Opening takes time that grows with the file, about
-/// two seconds for 1 GiB.
+/// Everything that is kept is in memory too: reading never waits for the disk. Opening reads the whole file: the example `store_figures`
+/// says how long that takes on a machine.
 pub struct Store {
     ground: Arc<Ground>,
     restored: Vec<Arc<SessionRecord>>,

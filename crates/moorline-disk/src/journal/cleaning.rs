@@ -3,7 +3,7 @@
 //! The log cuts records without a word here. When the chunks have grown well beyond what the log keeps, the oldest ones are read again, and
 //! what is left of them is written in their place, in the same order, together with the heads of the rooms that lost entries.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use moorline_broker::{Log as _, MemoryLog};
 use moorline_proto::id::RoomName;
@@ -29,13 +29,15 @@ pub(super) struct Progress {
     next: u64,
     /// After a pass over everything: nothing is to be had before the chunks have grown beyond this.
     rest_until_bytes: u64,
+    /// Whether a chunk could not be read: trying again with every commit would cost as much and find the same.
+    stopped: bool,
 }
 
 impl Progress {
     pub(super) fn done(&mut self, cleaning: &Cleaning, chunk_bytes: u64) {
         match cleaning.next {
             Some(next) => self.next = next,
-            None => *self = Self { next: 0, rest_until_bytes: chunk_bytes + chunk_bytes / 4 },
+            None => *self = Self { rest_until_bytes: chunk_bytes + chunk_bytes / 4, ..Self::default() },
         }
     }
 }
@@ -124,6 +126,7 @@ impl Journal {
         let kept = stats.bytes.saturating_sub(stats.records * IN_MEMORY_ALONE) as u64;
         let is_due = self.chunk_bytes > kept + kept / 4 + self.slack_bytes
             && self.chunk_bytes > self.cleaning.rest_until_bytes;
+        let is_due = is_due && !self.cleaning.stopped;
         let Some(database) = self.database.as_ref().filter(|_| is_due) else { return Ok(None) };
         let transaction = database.begin_read()?;
         let table = transaction.open_table(CHUNKS)?;
@@ -140,6 +143,11 @@ impl Journal {
         }
         let oldest = table.first()?.map_or(self.next_chunk, |(key, _)| key.value());
         Ok(Some(Soiled { chunks, next, oldest }))
+    }
+
+    /// From now on nothing is cleaned.
+    pub(crate) fn stop_cleaning(&mut self) {
+        self.cleaning.stopped = true;
     }
 
     /// Leaves out what the log no longer keeps. To be called at one moment with taking the batch that it is written with: the heads
@@ -172,7 +180,7 @@ type Repacked = (Vec<(u64, Vec<u8>)>, Vec<(RoomName, RoomRow)>);
 fn repack(chunks: &[(u64, Vec<u8>)], memory: &MemoryLog) -> Result<Repacked, ChunkError> {
     let keys: Vec<u64> = chunks.iter().map(|(key, _)| *key).collect();
     let mut packing = Packing { keys: keys.into_iter(), ..Packing::default() };
-    let mut losers = BTreeMap::new();
+    let mut losers = BTreeSet::new();
     for (_, chunk) in chunks {
         let (epoch, entries) = entry::read_chunk(chunk)?;
         for entry in entries {
@@ -181,11 +189,7 @@ fn repack(chunks: &[(u64, Vec<u8>)], memory: &MemoryLog) -> Result<Repacked, Chu
             }
         }
     }
-    let rows = losers.into_keys().filter_map(|room| {
-        let head = memory.room_head(&room)?;
-        // A room of which nothing is gone begins with its entries; its row may say which ones a former room of its name had.
-        (head.cut > Offset::START).then(|| (room, RoomRow::of(&head)))
-    });
+    let rows = losers.into_iter().filter_map(|room| RoomRow::needed(memory, &room).map(|row| (room, row)));
     Ok((packing.written, rows.collect()))
 }
 
@@ -193,7 +197,7 @@ fn repack(chunks: &[(u64, Vec<u8>)], memory: &MemoryLog) -> Result<Repacked, Chu
 fn rest_of<'a>(
     entry: Entry<'a>,
     memory: &MemoryLog,
-    losers: &mut BTreeMap<RoomName, ()>,
+    losers: &mut BTreeSet<RoomName>,
 ) -> Result<Option<Entry<'a>>, ChunkError> {
     Ok(match entry {
         Entry::Record { room, offset, timestamp, except, message, id } => {
@@ -202,7 +206,7 @@ fn rest_of<'a>(
             if memory.keeps(&name, Offset(offset)) {
                 return Ok(Some(Entry::Record { room, offset, timestamp, except, message, id }));
             }
-            losers.insert(name, ());
+            losers.insert(name);
             id.map(|id| Entry::Id { offset, timestamp, id })
         }
         Entry::Id { id, .. } if !memory.knows_id(&id.claim().key) => None,

@@ -146,7 +146,7 @@ impl Journal {
     }
 
     /// The engine refuses everything after a failure: it is opened again.
-    pub(crate) fn fail(&mut self) {
+    fn fail(&mut self) {
         self.database = None;
     }
 

@@ -3,11 +3,10 @@
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
+use moorline_disk::FILE;
+
 use super::Check;
 use crate::settings::Settings;
-
-/// The file in its directory that a store is.
-const FILE: &str = "moorline.redb";
 
 pub(super) fn checks(settings: &Settings) -> Vec<Check> {
     let Some(directory) = &settings.store.directory else {

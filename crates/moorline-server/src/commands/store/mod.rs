@@ -90,7 +90,7 @@ pub(crate) fn run(arguments: &Store) -> anyhow::Result<()> {
         Command::Stats => {
             shown(&mut out, format, &directory, &moorline_disk::stats(&directory).map_err(refused)?)
         }
-        Command::Check => checked(&mut out, format, &damage(&directory).map_err(refused)?),
+        Command::Check => checked(&mut out, format, &moorline_disk::check(&directory).map_err(refused)?),
         Command::Compact => compacted(&mut out, format, moorline_disk::compact(&directory).map_err(refused)?),
         Command::Export { .. } => {
             let mut printer = export::Printer::new(out);
@@ -128,14 +128,6 @@ fn stats_json(directory: &Path, stats: &Stats) -> Value {
         "record_bytes": stats.record_bytes, "publish_ids": stats.publish_ids, "sessions": stats.sessions,
         "file_bytes": stats.file_bytes,
     })
-}
-
-/// What is wrong, where it is so bad that the store does not open too.
-fn damage(directory: &Path) -> Result<Vec<String>, OpenError> {
-    match moorline_disk::check(directory) {
-        Err(OpenError::Damaged { why, .. }) => Ok(vec![why]),
-        checked => checked,
-    }
 }
 
 fn checked(out: &mut Out, format: Format, damage: &[String]) -> anyhow::Result<()> {

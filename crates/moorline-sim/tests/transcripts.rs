@@ -3,10 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
-#[path = "support/wire.rs"]
-#[allow(unreachable_pub, reason = "the other tests use it too")]
-mod wire;
-
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs;
 use std::path::PathBuf;
@@ -38,6 +34,7 @@ use moorline_proto::shard::{
 use moorline_proto::time::{Instant, Now, Timestamp};
 use moorline_proto::token::ResumeToken;
 use moorline_proto::users::{UserLimits, Users};
+use moorline_sim::wire;
 use serde_json::{Value, json};
 
 const TRANSCRIPTS: [&str; 21] = [
