@@ -192,14 +192,16 @@ impl Drop for Alarm<'_> {
 /// The thread.
 fn commit_until_closed(ground: &Ground, every: Duration) {
     let _alarm = Alarm(ground);
-    let mut expired = Instant::now();
+    let (mut expired, mut begun) = (Instant::now(), None::<Instant>);
     loop {
         let was_quiet = !ground.pending.has_changes();
         let has_changes = ground.pending.wait(EXPIRE_EVERY);
-        if was_quiet && has_changes {
-            ground.pending.pause(every / GATHER_SHARE);
+        if has_changes {
+            let rest = begun.map_or(Duration::ZERO, |begun| every.saturating_sub(begun.elapsed()));
+            let gather = if was_quiet { every / GATHER_SHARE } else { Duration::ZERO };
+            ground.pending.pause(rest.max(gather));
+            begun = Some(Instant::now());
         }
-        let begun = Instant::now();
         let commit = if has_changes { ground.begin_commit() } else { None };
         if let Some(commit) = commit {
             if !write_until_kept(ground, commit) {
@@ -213,7 +215,6 @@ fn commit_until_closed(ground: &Ground, every: Duration) {
             ground.broker.expire();
             metrics::gauge!("moorline_store_bytes").set(ground.file_bytes() as f64);
         }
-        ground.pending.pause(every.saturating_sub(begun.elapsed()));
     }
 }
 

@@ -89,9 +89,17 @@ impl MemoryLog {
         if before >= Offset::MAX { Err(AppendError::OffsetsExhausted) } else { Ok((head, before.next())) }
     }
 
-    fn keep(&mut self, name: &RoomName, record: Record, at: LogTime, now: LogTime) {
-        self.seq += 1;
+    /// Keeps a record of that history, unless its room has cut it already.
+    fn keep(&mut self, name: &RoomName, (epoch, record): (Epoch, Record), at: LogTime, now: LogTime) {
         let room = self.rooms.entry(name.clone()).or_insert_with(|| Room::new(self.rules.class(name)));
+        if record.offset <= room.cut() {
+            return;
+        }
+        self.seq += 1;
+        let before = room.head();
+        if record.offset > before {
+            room.enter_epoch(before, epoch);
+        }
         if room.is_empty() {
             self.oldest.file(name, room, self.seq);
         }
@@ -191,11 +199,7 @@ impl MemoryLog {
         }
         let record =
             Record { offset, timestamp: now.timestamp, except: draft.except, message: draft.message };
-        self.keep(room, record.clone(), at, at);
-        if let Some(entry) = self.rooms.get_mut(room) {
-            // Before its number is the head of another history.
-            entry.enter_epoch(after, self.history.epoch);
-        }
+        self.keep(room, (self.history.epoch, record.clone()), at, at);
         Ok((Appended::New { after, record }, claim))
     }
 }

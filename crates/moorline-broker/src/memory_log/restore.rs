@@ -45,18 +45,8 @@ impl MemoryLog {
 
     /// A record as it was kept, of that history. What its room has cut is left out.
     pub fn restore_record(&mut self, name: &RoomName, epoch: Epoch, record: Record, now: Now) {
-        let room = self.rooms.get(name);
-        if room.is_some_and(|room| record.offset <= room.cut()) {
-            return;
-        }
         let at = LogTime::restored(record.timestamp, now);
-        let (offset, before) = (record.offset, room.map_or(Offset::START, Room::head));
-        self.keep(name, record, at, LogTime::of(now));
-        if offset > before
-            && let Some(room) = self.rooms.get_mut(name)
-        {
-            room.enter_epoch(before, epoch);
-        }
+        self.keep(name, (epoch, record), at, LogTime::of(now));
     }
 
     /// A publish id as it was kept.

@@ -2,16 +2,15 @@
 
 use super::frames::not_a_member;
 use super::membership::is_lazy;
+use super::portion::Portion;
 use super::room::{Opening, Standing};
 use super::send::Taken;
-use super::session::Session;
 use super::{Join, Output, PageReader, Peer, RoomKey, SessionKey, Shard, Surveyor, Turn, number};
 use crate::batch::{Batch, EncodedBatch, Page};
 use crate::close::CloseCode;
 use crate::error::Rejection;
 use crate::frame::{Answer, Reply, ServerFrame};
 use crate::id::RoomName;
-use crate::judge::{Judgement, judge};
 use crate::position::{Offset, Position};
 use crate::resume::{Resume, RoomState, Since, Survey, resume};
 use crate::shard::greeting::reset;
@@ -204,21 +203,20 @@ impl Shard {
                 self.send_frame(turn, key, &reset(&name, reason, to, from));
             }
             Resume::Continue(offset) => {
-                let frames = judge_page(self.session(key), &name, offset, page, &self.config.framing);
-                let taken = match frames.offsets.is_empty() {
+                let encoded = self.pages.encoded((room, &name), page, &self.config.framing);
+                let portion = Portion::of(&encoded, offset, self.session(key).reader());
+                let taken = match portion.is_empty() {
                     true => Taken::All,
-                    false => self.offer(turn, key, &frames.wire, &frames.ends),
+                    false => self.offer(turn, key, &portion.wire, &portion.ends),
                 };
                 let end = match taken {
                     Taken::All => page.end().offset,
-                    Taken::Some(count) => {
-                        count.checked_sub(1).map_or(offset, |last| frames.offsets[last]).max(offset)
-                    }
+                    Taken::Some(count) => portion.reached(count, offset),
                 };
                 self.place(key, room, Position { epoch, offset: end });
                 if let Some(membership) = self.session_mut(key).membership_mut(room) {
                     membership.sent = membership.sent.max(end);
-                    membership.skipped |= frames.offsets.is_empty() && end > offset;
+                    membership.skipped |= portion.is_empty() && end > offset;
                 }
             }
         }
@@ -340,36 +338,4 @@ impl Shard {
             }
         }
     }
-}
-
-/// The records of a page that are for a reader, as frames.
-#[derive(Default)]
-struct Frames {
-    wire: Vec<u8>,
-    /// Where each frame ends.
-    ends: Vec<usize>,
-    offsets: Vec<Offset>,
-}
-
-/// The frames of a page that are for a session that has everything up to `position`.
-fn judge_page(
-    session: &Session,
-    name: &RoomName,
-    mut position: crate::position::Offset,
-    page: &Page,
-    framing: &crate::batch::Framing,
-) -> Frames {
-    let mut frames = Frames::default();
-    let mut after = page.after;
-    for record in &page.records {
-        if judge(position, after, record, session.reader()) == Judgement::Deliver {
-            let envelope = record.message.envelope(name, Some(record.offset), record.timestamp);
-            framing.text(&mut frames.wire, &envelope);
-            frames.ends.push(frames.wire.len());
-            frames.offsets.push(record.offset);
-        }
-        position = position.max(record.offset);
-        after = record.offset;
-    }
-    frames
 }

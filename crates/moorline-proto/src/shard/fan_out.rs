@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use super::portion::Portion;
 use super::room::{Opening, Standing};
 use super::send::{Lane, Taken};
 use super::{Host, RoomKey, SessionKey, Shard, Turn};
 use crate::batch::{Batch, EncodedBatch, EncodedEphemeral};
-use crate::judge::{Judgement, judge};
 use crate::position::Position;
 use crate::record::Except;
 use crate::time::Now;
@@ -155,42 +155,21 @@ impl Shard {
 
     /// Judges each record for a member that is excluded from some.
     fn serve_carefully(&mut self, turn: &mut Turn<'_>, key: SessionKey, current: &FanOut) -> bool {
-        let batch = &current.batch;
-        let (mut wire, mut ends, mut position) = (Vec::new(), Vec::new(), current.before.offset);
-        let mut after = batch.batch.after;
-        for (index, record) in batch.batch.records.iter().enumerate() {
-            if judge(position, after, record, self.session(key).reader()) == Judgement::Deliver {
-                wire.extend_from_slice(batch.frame(index));
-                ends.push(wire.len());
-            }
-            position = record.offset;
-            after = record.offset;
-        }
-        if wire.is_empty() {
+        let portion = Portion::of(&current.batch, current.before.offset, self.session(key).reader());
+        if portion.is_empty() {
             if let Some(membership) = self.session_mut(key).membership_mut(current.room) {
                 membership.skipped = true;
             }
             return true;
         }
-        match self.offer(turn, key, &wire, &ends) {
+        match self.offer(turn, key, &portion.wire, &portion.ends) {
             Taken::All => true,
-            Taken::Some(0) => {
-                self.demote(key, current.room, current.before);
-                false
-            }
             Taken::Some(records) => {
-                let offset = self.nth_delivered(key, current, records);
+                let offset = portion.reached(records, current.before.offset);
                 self.demote(key, current.room, Position { offset, ..current.before });
                 false
             }
         }
-    }
-
-    /// The offset of the `count`th record of a batch that is for a session.
-    fn nth_delivered(&self, key: SessionKey, current: &FanOut, count: usize) -> crate::position::Offset {
-        let reader = self.session(key).reader();
-        let records = current.batch.batch.records.iter().filter(|record| !record.excludes(reader));
-        records.take(count).last().map_or(current.before.offset, |record| record.offset)
     }
 
     /// All live members have the batch: readers that waited for it go on, and so does a shard that is behind.

@@ -29,6 +29,7 @@ mod frames;
 mod greeting;
 mod lookup;
 mod membership;
+mod portion;
 mod restore;
 mod room;
 mod saving;
@@ -49,6 +50,7 @@ pub use self::establish::Claim;
 use self::establish::Pending;
 use self::fan_out::FanOut;
 pub use self::lookup::{Audience, Liveness, RoomView, SessionFilter, SessionView, ShardCounts};
+use self::portion::Pages;
 use self::room::Room;
 use self::session::Session;
 use crate::batch::Framing;
@@ -158,6 +160,7 @@ pub struct Shard {
     /// Rooms whose log could not be read, and when to try again.
     behind: Vec<RoomKey>,
     retry_at: Option<Instant>,
+    pages: Pages,
     outputs: VecDeque<Output>,
     ping: Arc<[u8]>,
     connected: usize,
@@ -192,6 +195,7 @@ impl Shard {
             current: None,
             behind: Vec::new(),
             retry_at: None,
+            pages: Pages::default(),
             outputs: VecDeque::new(),
             connected: 0,
             tickets: 0,
