@@ -15,14 +15,18 @@ use crate::storm::{self, Flow, Storm};
 
 const RECEIVERS: u32 = 100;
 const BAR: Bar = Bar::AtMost(1.3);
-const KINDS: [Kind; 2] = [
-    Kind { name: "one at a time", count: 1, times: 50, blocks: 21 },
-    Kind { name: "bursts of 100", count: lane::BURST, times: 5, blocks: 21 },
+const KINDS: [Kind; 3] = [
+    Kind { name: "one sender", senders: 1, count: 1, times: 50, blocks: 21 },
+    Kind { name: "ten senders", senders: 10, count: 1, times: 10, blocks: 21 },
+    Kind { name: "bursts of 100", senders: 1, count: lane::BURST, times: 5, blocks: 21 },
 ];
 
 /// A way of publishing; what a publish costs is the median of the blocks.
 struct Kind {
     name: &'static str,
+    /// Who publish at the same time.
+    senders: u32,
+    /// What each sends at once.
     count: u32,
     times: u32,
     blocks: u32,
@@ -39,13 +43,13 @@ pub(crate) fn run(options: &args::Durable) -> Result<()> {
     let mut notes = BTreeSet::new();
     let sessions = fitting(options.sessions, process::raise_descriptor_limit()?, &mut notes);
     let setup = rounds::setup(Some(binary), &options.server_env, options.payload, &mut notes);
-    let mut publishings: [Vec<[Publishing; 2]>; 2] = [Vec::new(), Vec::new()];
+    let mut publishings: [Vec<[Publishing; 2]>; KINDS.len()] = Default::default();
     let mut storms = Vec::new();
     for number in 0..options.rounds {
         eprintln!("round {} of {}", number + 1, options.rounds);
         let mut lanes = start(&setup, number)?;
         for (kind, rounds) in KINDS.iter().zip(&mut publishings) {
-            rounds.push(publish(kind, number, &mut lanes)?);
+            rounds.push(publish((kind, &setup), number, &mut lanes)?);
         }
         lanes.iter_mut().for_each(|lane| notes.append(&mut lane.notes));
         drop(lanes);
@@ -84,9 +88,10 @@ fn start(setup: &Setup, number: u32) -> Result<[Lane; 2]> {
 }
 
 /// In turns; who goes first changes from block to block.
-fn publish(kind: &Kind, number: u32, lanes: &mut [Lane; 2]) -> Result<[Publishing; 2]> {
+fn publish((kind, setup): (&Kind, &Setup), number: u32, lanes: &mut [Lane; 2]) -> Result<[Publishing; 2]> {
     let mut costs = [Vec::new(), Vec::new()];
     for lane in &mut *lanes {
+        lane.set_senders(setup, kind.senders)?;
         lane.block(kind.times, kind.count)?;
         lane.waits_us.clear();
     }

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use crate::client::Manners;
 use crate::crowd::Remote;
 use crate::measure::{self, Cpu};
+use crate::publish::Publisher;
 use crate::report::{Sample, Subject};
 use crate::server::{Server, Setup};
 
@@ -91,7 +92,8 @@ impl Lane {
         let before = self.cpu()?;
         let published = self.publish(times, count);
         self.explained(published)?;
-        let deliveries = f64::from(times) * f64::from(count) * f64::from(self.connections);
+        let senders = f64::from(u32::try_from(self.server.others.len())? + 1);
+        let deliveries = f64::from(times) * f64::from(count) * f64::from(self.connections) * senders;
         Ok(self.microseconds_since(&before)? / deliveries)
     }
 
@@ -123,14 +125,23 @@ impl Lane {
         })
     }
 
-    /// Publishes and waits until all have everything, so that no two publications can share a write.
+    /// From now on so many publish at once, each over a connection of its own.
+    pub(crate) fn set_senders(&mut self, setup: &Setup, senders: u32) -> Result<()> {
+        self.server.others =
+            (1..senders).map(|_| setup.publisher(self.server.address)).collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    /// Publishes and waits until all have everything, so that no two publications of a sender can share a write.
     fn publish(&mut self, times: u32, count: u32) -> Result<()> {
         for _ in 0..times {
-            self.delivered += u64::from(count) * u64::from(self.connections);
+            let server = &mut self.server;
+            let senders = server.others.len() as u64 + 1;
+            self.delivered += u64::from(count) * u64::from(self.connections) * senders;
             self.crowd.begin_to_receive(self.delivered)?;
             let begun = Instant::now();
-            self.server.publisher.send(count)?;
-            self.server.publisher.confirm()?;
+            server.publishers().try_for_each(|publisher| publisher.send(count))?;
+            server.publishers().try_for_each(Publisher::confirm)?;
             self.crowd.wait()?;
             self.waits_us.push(begun.elapsed().as_secs_f64() * 1e6);
         }

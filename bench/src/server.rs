@@ -31,6 +31,15 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddrV4,
     pub(crate) manners: Manners,
     pub(crate) publisher: Publisher,
+    /// Who publishes at the same time.
+    pub(crate) others: Vec<Publisher>,
+}
+
+impl Server {
+    /// All who publish.
+    pub(crate) fn publishers(&mut self) -> impl Iterator<Item = &mut Publisher> {
+        std::iter::once(&mut self.publisher).chain(&mut self.others)
+    }
 }
 
 impl Setup {
@@ -43,7 +52,7 @@ impl Setup {
         let mut process = self.launch(command, &[])?;
         wait_until_up(&mut process, address).context("starting the floor")?;
         let publisher = Publisher::Floor(process.take_stdin()?);
-        Ok(Server { process, address, manners: Manners::Silent, publisher })
+        Ok(Server { process, address, manners: Manners::Silent, publisher, others: Vec::new() })
     }
 
     pub(crate) fn start_server(&self) -> Result<Server> {
@@ -68,8 +77,13 @@ impl Setup {
             .collect();
         let mut process = self.launch(command, &self.environment)?;
         wait_until_up(&mut process, address).with_context(|| format!("starting {}", binary.display()))?;
-        let publisher = Publisher::Http(Http::connect(address, self.payload_bytes)?);
-        Ok(Server { process, address, manners, publisher })
+        let publisher = self.publisher(address)?;
+        Ok(Server { process, address, manners, publisher, others: Vec::new() })
+    }
+
+    /// Another one who publishes to a server of ours.
+    pub(crate) fn publisher(&self, address: SocketAddrV4) -> Result<Publisher> {
+        Ok(Publisher::Http(Http::connect(address, self.payload_bytes)?))
     }
 
     fn launch(&self, command: Vec<OsString>, environment: &[(String, String)]) -> Result<Running> {

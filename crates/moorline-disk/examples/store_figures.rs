@@ -131,9 +131,9 @@ fn growth(directory: &Path, kept: LogStats, written: usize) -> Result<bool, Fail
     let churn = written as f64 / kept.records as f64;
     let of = |bytes: u64| format!("{:.2} ({:.1} MiB)", bytes as f64 / live, bytes as f64 / MIB);
     let after = format!("after {churn:.0} times as many ({:.1} MiB kept)", live / MIB);
-    let met = file.len() as f64 / live <= GROWTH_MAX;
-    row(&format!("file ÷ messages kept, {after}"), &of(file.len()), Some(("≤ 3", met)));
-    row("disk space of the file ÷ messages kept then", &of(taken_bytes(&file)), None);
+    let met = taken_bytes(&file) as f64 / live <= GROWTH_MAX;
+    row(&format!("disk space ÷ messages kept, {after}"), &of(taken_bytes(&file)), Some(("≤ 3", met)));
+    row("length of the file ÷ messages kept then", &of(file.len()), None);
     Ok(met)
 }
 
