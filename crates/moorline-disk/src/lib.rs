@@ -39,3 +39,4 @@ pub use offline::{Stats, check, compact, export, stats};
 pub use place::{FILE, Place};
 pub use sessions::DiskSessions;
 pub use store::{Health, Options, Store};
+pub use watched::Doubt;

@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use moorline_broker::{Log as _, Retention, RetentionRules};
@@ -55,7 +54,7 @@ fn everything() -> RetentionRules {
 
 fn open(directory: &Path) -> Result<(Directory, Database), OpenError> {
     let place = Directory::existing(directory)?;
-    let database = open_engine(&place, &Arc::default())?;
+    let database = open_engine(&place)?;
     Ok((place, database))
 }
 

@@ -11,7 +11,7 @@ use moorline_broker::{
     Broker as _, BrokerError, Keep, NodeId, Publication, Published, ReadLimit, SessionStore as _, StoreError,
 };
 use moorline_disk::testing::VolatileDisk;
-use moorline_disk::{OpenError, Options, Place, Store};
+use moorline_disk::{Doubt, OpenError, Options, Place, Store};
 use moorline_proto::id::{RoomName, SessionId};
 use moorline_proto::message::Message;
 use moorline_proto::position::Offset;
@@ -238,6 +238,10 @@ impl Place for Stubborn {
         self.disk.renew()
     }
 
+    fn doubt(&self) -> &Arc<Doubt> {
+        self.disk.doubt()
+    }
+
     fn bytes(&self) -> u64 {
         self.disk.bytes()
     }
@@ -355,4 +359,40 @@ async fn a_thread_that_fails_is_trouble_for_good_and_leaves_nobody_waiting() {
     let store = Store::open_in(Box::new(place), &Options::default()).unwrap();
     assert!(!store.opened().was_clean);
     assert_eq!(kept(&store).await, [1]);
+}
+
+#[tokio::test]
+async fn what_the_system_has_in_memory_alone_is_not_believed_after_a_kill_either() {
+    let disk = VolatileDisk::default();
+    let store = open(&disk).unwrap();
+    assert_eq!(publish(&store, 1).await, Ok(Offset(1)));
+    disk.set_sync_fails(true);
+    assert_eq!(publish(&store, 1).await, Err(BrokerError::Unavailable));
+    disk.kill();
+    drop(store);
+    disk.set_sync_fails(false);
+    let store = open(&disk).unwrap();
+    assert_eq!(save(&store, "after").await, Ok(()));
+    let before = kept(&store).await;
+    disk.lose_power(|| false);
+    drop(store);
+    let store = open(&disk).unwrap();
+    assert_eq!(kept(&store).await, before);
+}
+
+#[tokio::test]
+async fn a_file_beside_which_a_sync_failed_is_renewed_by_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), &Options::default()).unwrap();
+    assert_eq!(publish(&store, 1).await, Ok(Offset(1)));
+    store.close().unwrap();
+    let (file, marker) =
+        ["moorline.redb", "moorline.unsynced"].map(|name| directory.path().join(name)).into();
+    std::fs::write(&marker, []).unwrap();
+    let old = std::fs::File::open(&file).unwrap();
+    old.lock().unwrap();
+    // The old file is locked: only another one can be opened.
+    let store = Store::open(directory.path(), &Options::default()).unwrap();
+    assert_eq!(kept(&store).await, [1]);
+    assert!(!marker.exists());
 }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use moorline_broker::{MemoryLog, RetentionRules};
 use moorline_proto::id::RoomName;
@@ -82,8 +81,7 @@ pub(crate) fn restore(
     rules: &RetentionRules,
     at: (Now, Epoch),
 ) -> Result<(Journal, Restored), OpenError> {
-    let sync_failed = Arc::new(AtomicBool::new(false));
-    let database = open_engine(&*place, &sync_failed)?;
+    let database = open_engine(&*place)?;
     let restored = read(&database, place.path(), rules, at)?;
     let state = State::of(restored.log.history(), true);
     let mark = || -> Result<(), WriteError> {
@@ -102,7 +100,6 @@ pub(crate) fn restore(
         slack_bytes: place.slack_bytes(),
         place,
         database: Some(database),
-        sync_failed,
         state,
         next_chunk: restored.next_chunk,
         chunk_bytes: restored.chunk_bytes,
