@@ -92,10 +92,7 @@ pub(crate) fn restore(
         transaction.open_table(SESSIONS)?;
         Ok(transaction.commit()?)
     };
-    mark().map_err(|error| match error {
-        WriteError::Io(source) => OpenError::io(place.path(), source),
-        error => OpenError::damaged(place.path(), error.to_string()),
-    })?;
+    mark().map_err(|error| OpenError::unwritten(place.path(), error))?;
     let mut journal = Journal {
         slack_bytes: place.slack_bytes(),
         place,
