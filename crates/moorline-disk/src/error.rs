@@ -85,6 +85,14 @@ impl OpenError {
         Self::Io { path: path.to_owned(), source }
     }
 
+    /// What was found could be read, and not written.
+    pub(crate) fn unwritten(path: &Path, error: WriteError) -> Self {
+        match error {
+            WriteError::Io(source) => Self::io(path, source),
+            error => Self::damaged(path, error.to_string()),
+        }
+    }
+
     pub(crate) fn damaged(path: &Path, why: impl Into<String>) -> Self {
         Self::Damaged { path: path.to_owned(), why: why.into() }
     }

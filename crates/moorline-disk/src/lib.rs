@@ -35,7 +35,8 @@ mod watched;
 
 pub use error::{CloseError, OpenError, WriteError};
 pub use ground::{Commit, Ground, Opened};
-pub use offline::{Stats, check, compact, export, stats};
+pub use offline::{Stats, begin_new_epoch, check, compact, export, stats};
 pub use place::{FILE, Place};
 pub use sessions::DiskSessions;
 pub use store::{Health, Options, Store};
+pub use watched::Doubt;

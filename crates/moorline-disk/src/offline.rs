@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use moorline_broker::{Log as _, Retention, RetentionRules};
@@ -12,9 +11,9 @@ use moorline_proto::record::Record;
 use moorline_proto::time::Now;
 use redb::Database;
 
-use crate::error::OpenError;
-use crate::journal::{Restored, open_engine, read};
-use crate::layout::FORMAT;
+use crate::error::{OpenError, WriteError};
+use crate::journal::{Restored, open_engine, put_state, read};
+use crate::layout::{FORMAT, State};
 use crate::place::{Directory, Place as _};
 
 /// What is in a store that nobody has open.
@@ -55,7 +54,7 @@ fn everything() -> RetentionRules {
 
 fn open(directory: &Path) -> Result<(Directory, Database), OpenError> {
     let place = Directory::existing(directory)?;
-    let database = open_engine(&place, &Arc::default())?;
+    let database = open_engine(&place)?;
     Ok((place, database))
 }
 
@@ -137,6 +136,27 @@ pub fn compact(directory: &Path) -> Result<(u64, u64), OpenError> {
     })?;
     database.close().map_err(|error| OpenError::engine(place.path(), error))?;
     Ok((before, place.bytes()))
+}
+
+/// Has the next start begin a new epoch, as after an unclean end. For a copy that was put back: what it came from has given out
+/// numbers since that it knows nothing of, and would give to other messages. Returns the epoch that ends.
+///
+/// # Errors
+/// Says why it could not be opened or written.
+pub fn begin_new_epoch(directory: &Path) -> Result<Epoch, OpenError> {
+    let (place, database) = open(directory)?;
+    let restored = read(&database, place.path(), &everything(), (Now::default(), Epoch(1)))?;
+    // One that nothing was ever written to begins with a new epoch anyway.
+    let Some(found) = restored.found else { return Ok(Epoch::UNKNOWN) };
+    let epoch = Epoch(found.epoch);
+    let mark = || -> Result<(), WriteError> {
+        let transaction = database.begin_write()?;
+        put_state(&transaction, &State { is_open: true, ..found })?;
+        Ok(transaction.commit()?)
+    };
+    mark().map_err(|error| OpenError::unwritten(place.path(), error))?;
+    database.close().map_err(|error| OpenError::engine(place.path(), error))?;
+    Ok(epoch)
 }
 
 /// Shows every record that is kept, of one room or of all in the order of their names, each room's in order, until `visit` breaks off.

@@ -16,6 +16,27 @@ use crate::layout::RoomRow;
 /// A chunk gets no further entry once it has this many bytes: the engine rounds large values up to powers of two pages.
 pub(crate) const CHUNK_BYTES: usize = 56 * 1024;
 
+/// A commit that takes longer than this is told as trouble: a disk that hangs.
+pub(crate) const HANGS_AFTER: Duration = Duration::from_secs(5);
+
+/// How many may wait for a commit. All sessions of a node may save at one moment, when it drains or its network fails, and those of a
+/// million take about 84 MiB.
+const WAITING_MAX: usize = 1_048_576;
+
+/// From where on nobody is let in to wait.
+pub(crate) struct Limits {
+    /// How long a commit may take.
+    pub(crate) hangs_after: Duration,
+    /// How many may wait.
+    pub(crate) waiting: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { hangs_after: HANGS_AFTER, waiting: WAITING_MAX }
+    }
+}
+
 /// What one commit writes.
 #[derive(Default)]
 pub(crate) struct Batch {
@@ -57,6 +78,19 @@ struct Inner {
     /// Since when a commit is being written.
     writing_since: Option<Instant>,
     is_closing: bool,
+    limits: Limits,
+}
+
+impl Inner {
+    /// Why nothing can be written: the last commit failed, or one hangs.
+    fn trouble(&self) -> Option<Arc<str>> {
+        let hangs = || {
+            let took = self.writing_since?.elapsed();
+            let hangs = took > self.limits.hangs_after;
+            hangs.then(|| format!("the store has not answered for {} s", took.as_secs()).into())
+        };
+        self.trouble.clone().or_else(hangs)
+    }
 }
 
 /// Shared by the log, the sessions and the committer.
@@ -67,9 +101,19 @@ pub(crate) struct Pending {
 
 impl Pending {
     pub(crate) fn new(epoch: u64) -> Self {
-        let inner =
-            Inner { batch: Batch::default(), epoch, trouble: None, writing_since: None, is_closing: false };
+        let inner = Inner {
+            batch: Batch::default(),
+            epoch,
+            trouble: None,
+            writing_since: None,
+            is_closing: false,
+            limits: Limits::default(),
+        };
         Self { inner: Mutex::new(inner), changed: Condvar::new() }
+    }
+
+    pub(crate) fn limit(&self, limits: Limits) {
+        self.lock().limits = limits;
     }
 
     /// Nothing in here panics half way.
@@ -105,7 +149,17 @@ impl Pending {
         self.change(|inner| inner.batch.forgotten_high = Some(high));
     }
 
-    /// A session to keep or to forget. The answer comes with the commit; at once where the store cannot write.
+    /// Whether somebody may still wait for a commit. Else nothing should be begun that needs one.
+    ///
+    /// # Errors
+    /// The store cannot write, or too many wait already.
+    pub(crate) fn admit(&self) -> Result<(), StoreError> {
+        let inner = self.lock();
+        let is_full = inner.batch.waiting.len() >= inner.limits.waiting;
+        if is_full || inner.trouble().is_some() { Err(StoreError::Unavailable) } else { Ok(()) }
+    }
+
+    /// A session to keep or to forget. The answer comes with the commit; at once where nobody may wait for one.
     pub(crate) fn put_session(
         &self,
         id: SessionId,
@@ -121,10 +175,13 @@ impl Pending {
     pub(crate) fn wait_for_commit(&self) -> oneshot::Receiver<Result<(), StoreError>> {
         let (sender, receiver) = oneshot::channel();
         self.change(|inner| {
-            inner.batch.waiting.push(sender);
-            if inner.trouble.is_some() {
+            if inner.trouble().is_some() {
                 inner.batch.answer(Err(StoreError::Unavailable));
+            } else if inner.batch.waiting.len() < inner.limits.waiting {
+                return inner.batch.waiting.push(sender);
             }
+            // Who asked may be gone.
+            let _gone = sender.send(Err(StoreError::Unavailable));
         });
         receiver
     }
@@ -135,14 +192,9 @@ impl Pending {
         (!inner.batch.is_empty()).then(|| std::mem::take(&mut inner.batch))
     }
 
-    /// Why the store cannot write.
+    /// Why the store cannot write: its last commit failed, or one hangs.
     pub(crate) fn trouble(&self) -> Option<Arc<str>> {
-        self.lock().trouble.clone()
-    }
-
-    /// For how long a commit has been written by now; none where none is.
-    pub(crate) fn writing_for(&self) -> Option<Duration> {
-        Some(self.lock().writing_since?.elapsed())
+        self.lock().trouble()
     }
 
     /// Runs `write`, and says meanwhile that something is being written.
@@ -187,5 +239,59 @@ impl Pending {
     pub(crate) fn pause(&self, at_most: Duration) {
         let waited = self.changed.wait_timeout_while(self.lock(), at_most, |inner| !inner.is_closing);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot::error::TryRecvError;
+
+    use super::*;
+
+    type Waits = oneshot::Receiver<Result<(), StoreError>>;
+
+    const REFUSED: Result<Result<(), StoreError>, TryRecvError> = Ok(Err(StoreError::Unavailable));
+
+    fn pending(hangs_after: Duration, waiting: usize) -> Pending {
+        let pending = Pending::new(1);
+        pending.limit(Limits { hangs_after, waiting });
+        pending
+    }
+
+    fn waits(waits: &mut [Waits]) -> bool {
+        waits.iter_mut().all(|waits| waits.try_recv() == Err(TryRecvError::Empty))
+    }
+
+    #[test]
+    fn so_many_wait_and_no_more() {
+        let pending = pending(Duration::MAX, 3);
+        let mut first: Vec<_> = (0..3).map(|_| pending.wait_for_commit()).collect();
+        assert_eq!(pending.admit(), Err(StoreError::Unavailable));
+        let id = SessionId::new("s").expect("an id");
+        assert_eq!(pending.put_session(id, None).try_recv(), REFUSED);
+        assert!(waits(&mut first));
+        let mut batch = pending.take().expect("a batch");
+        assert_eq!(batch.sessions.len(), 1, "it is forgotten all the same");
+        assert_eq!(pending.admit(), Ok(()), "what is being written does not count: it ends or hangs");
+        batch.answer(Ok(()));
+        assert!(first.iter_mut().all(|waits| waits.try_recv() == Ok(Ok(()))));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_commit_that_hangs() {
+        let pending = pending(Duration::ZERO, usize::MAX);
+        let mut before = [pending.wait_for_commit()];
+        assert!(pending.trouble().is_none() && pending.admit().is_ok());
+        pending.while_writing(|| {
+            while pending.trouble().is_none() {
+                std::thread::yield_now();
+            }
+            assert_eq!(pending.admit(), Err(StoreError::Unavailable));
+            assert!(waits(&mut before));
+            assert_eq!(pending.wait_for_commit().try_recv(), REFUSED);
+            assert_eq!(before[0].try_recv(), REFUSED, "whoever waits behind it is told too");
+        });
+        assert!(pending.trouble().is_none() && pending.admit().is_ok());
+        assert!(waits(&mut [pending.wait_for_commit()]));
     }
 }

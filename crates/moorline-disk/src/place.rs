@@ -4,11 +4,13 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
 use crate::error::OpenError;
+use crate::watched::Doubt;
 
 /// The store's file within its directory.
 pub const FILE: &str = "moorline.redb";
@@ -16,6 +18,8 @@ pub const FILE: &str = "moorline.redb";
 const LOCK: &str = "moorline.lock";
 /// What a copy is called until it is whole.
 const COPY: &str = "moorline.redb.new";
+/// Lies beside the file from a sync that failed until everything was written anew.
+const UNSYNCED: &str = "moorline.unsynced";
 
 /// Where a store's bytes are. Opened again after every failure.
 pub trait Place: fmt::Debug + Send + 'static {
@@ -32,8 +36,11 @@ pub trait Place: fmt::Debug + Send + 'static {
     /// what it has in memory alone. Nobody has them open meanwhile.
     ///
     /// # Errors
-    /// The operating system's: then nothing has changed.
+    /// The operating system's: then the bytes have not changed.
     fn renew(&self) -> io::Result<()>;
+
+    /// Whether that is to be done before they are opened: syncing failed, in this process or in one before it.
+    fn doubt(&self) -> &Arc<Doubt>;
 
     /// How many bytes there are.
     fn bytes(&self) -> u64;
@@ -50,6 +57,7 @@ pub trait Place: fmt::Debug + Send + 'static {
 pub(crate) struct Directory {
     file: PathBuf,
     copy: PathBuf,
+    doubt: Arc<Doubt>,
     /// The engine locks its file as long as it has it open, and after a failure that is closed for a while: this stays.
     _lock: File,
 }
@@ -81,7 +89,12 @@ impl Directory {
         let path = directory.join(LOCK);
         let lock = create(&path).map_err(|error| OpenError::io(&path, error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { file: directory.join(FILE), copy: directory.join(COPY), _lock: lock }),
+            Ok(()) => Ok(Self {
+                file: directory.join(FILE),
+                copy: directory.join(COPY),
+                doubt: Arc::new(Doubt::left(directory.join(UNSYNCED))),
+                _lock: lock,
+            }),
             Err(TryLockError::WouldBlock) => Err(OpenError::InUse(directory.to_owned())),
             Err(TryLockError::Error(error)) => Err(OpenError::io(&path, error)),
         }
@@ -148,6 +161,9 @@ impl Place for Directory {
     }
 
     fn renew(&self) -> io::Result<()> {
+        if self.begins().is_some() {
+            return Ok(());
+        }
         let copied = copy(&self.file, &self.copy).and_then(|()| fs::rename(&self.copy, &self.file));
         if copied.is_err() {
             // Half a copy would only take the space that may be missing.
@@ -157,7 +173,91 @@ impl Place for Directory {
         sync_directory(&self.file)
     }
 
+    fn doubt(&self) -> &Arc<Doubt> {
+        &self.doubt
+    }
+
     fn bytes(&self) -> u64 {
         fs::metadata(&self.file).map_or(0, |metadata| metadata.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watched::Watched;
+
+    /// Cannot sync.
+    #[derive(Debug)]
+    struct Broken;
+
+    impl StorageBackend for Broken {
+        fn len(&self) -> io::Result<u64> {
+            Ok(0)
+        }
+
+        fn read(&self, _: u64, _: &mut [u8]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn set_len(&self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            Err(io::Error::other("a broken disk"))
+        }
+
+        fn write(&self, _: u64, _: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let names =
+            fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry").file_name());
+        let mut names: Vec<_> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// As after a process that was killed behind a sync that failed.
+    fn fail_to_sync(directory: &Path) {
+        let place = Directory::create(directory).expect("a directory");
+        assert!(!place.doubt.is_raised());
+        fs::write(&place.file, b"bytes").expect("written");
+        let watched = Watched::new(Box::new(Broken), Arc::clone(&place.doubt));
+        assert!(watched.sync_data().is_err() && place.doubt.is_raised());
+    }
+
+    #[test]
+    fn a_sync_that_failed_is_known_to_the_next_process_until_the_file_is_new() {
+        let directory = tempfile::tempdir().expect("a directory");
+        fail_to_sync(directory.path());
+        assert_eq!(names(directory.path()), [LOCK, FILE, UNSYNCED]);
+        let place = Directory::existing(directory.path()).expect("a store");
+        assert!(place.doubt.is_raised());
+        // The old file, as far as anybody still has it, is another one from now on.
+        let old = File::open(&place.file).expect("a file");
+        place.renew().expect("renewed");
+        place.doubt.settle().expect("settled");
+        assert!(!place.doubt.is_raised());
+        fs::write(&place.file, b"other").expect("written");
+        assert_eq!(io::read_to_string(old).expect("read"), "bytes");
+        assert_eq!(names(directory.path()), [LOCK, FILE]);
+        drop(place);
+        assert!(!Directory::existing(directory.path()).expect("a store").doubt.is_raised());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_renewed_stays_doubtful() {
+        let directory = tempfile::tempdir().expect("a directory");
+        fail_to_sync(directory.path());
+        fs::create_dir(directory.path().join(COPY)).expect("in the way");
+        let place = Directory::existing(directory.path()).expect("a store");
+        assert!(place.renew().is_err() && place.doubt.is_raised());
+        assert_eq!(fs::read(&place.file).expect("a file"), b"bytes");
+        drop(place);
+        assert!(Directory::existing(directory.path()).expect("a store").doubt.is_raised());
     }
 }

@@ -43,8 +43,8 @@ impl SessionStore for DiskSessions {
     }
 
     fn save(&self, record: Arc<SessionRecord>, fence: Fence) -> BoxFuture<'static, Result<(), StoreError>> {
-        if self.pending.trouble().is_some() {
-            return Box::pin(ready(Err(StoreError::Unavailable)));
+        if let Err(error) = self.pending.admit() {
+            return Box::pin(ready(Err(error)));
         }
         match at_once(self.memory.save(Arc::clone(&record), fence)) {
             Ok(()) => kept(self.pending.put_session(record.id.clone(), Some(record))),

@@ -12,14 +12,12 @@ use moorline_proto::time::{Now, Timestamp};
 
 use crate::error::{CloseError, OpenError, WriteError};
 use crate::ground::{Clock, Commit, Ground, Opened};
-use crate::pending::Pending;
+use crate::pending::{HANGS_AFTER, Limits, Pending};
 use crate::place::{Directory, Place};
 use crate::sessions::DiskSessions;
 
 /// How long a commit that failed waits for its next try.
 const RETRY: Duration = Duration::from_secs(1);
-/// A commit that takes longer than this is told as trouble: a disk that hangs.
-const HANGS_AFTER: Duration = Duration::from_secs(5);
 /// After a quiet time a commit waits for so small a share of the least time between two: what was published together is then in one,
 /// and goes out in one write to each receiver.
 const GATHER_SHARE: u32 = 10;
@@ -34,11 +32,17 @@ pub struct Options {
     /// The least time between the beginnings of two commits: what comes meanwhile is kept in one. More costs latency, less costs
     /// processor time. Default 2 ms.
     pub commit_every: Duration,
+    /// A commit that takes longer than this is a disk that hangs: it is told as trouble, and sessions are refused at once. Default 5 s.
+    pub hangs_after: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { retention: RetentionRules::default(), commit_every: Duration::from_millis(2) }
+        Self {
+            retention: RetentionRules::default(),
+            commit_every: Duration::from_millis(2),
+            hangs_after: HANGS_AFTER,
+        }
     }
 }
 
@@ -47,12 +51,11 @@ impl Default for Options {
 pub struct Health(Arc<Pending>);
 
 impl Health {
-    /// Why it cannot write: what its last try, about a second ago, came to, or that one takes more than 5 s; none where it can.
+    /// Why it cannot write: what its last try, about a second ago, came to, or that one takes more than
+    /// [`Options::hangs_after`]; none where it can.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        let hangs = self.0.writing_for().filter(|took| *took > HANGS_AFTER);
-        let hangs = hangs.map(|took| format!("the store has not answered for {} s", took.as_secs()));
-        self.0.trouble().map(|trouble| trouble.to_string()).or(hangs)
+        self.0.trouble().map(|trouble| trouble.to_string())
     }
 }
 
@@ -103,6 +106,7 @@ impl Store {
         let random = getrandom::u64().map_err(|error| io(std::io::Error::other(error)))?;
         let mut ground = Ground::open(place, &options.retention, (clock, Epoch(random.max(1))))?;
         let restored = ground.take_restored();
+        ground.pending.limit(Limits { hangs_after: options.hangs_after, ..Limits::default() });
         let ground = Arc::new(ground);
         let committer = Committer::start(&ground, options.commit_every).map_err(io)?;
         Ok(Self { ground, restored, committer })
@@ -202,7 +206,7 @@ fn commit_until_closed(ground: &Ground, every: Duration) {
             ground.pending.pause(rest.max(gather));
             begun = Some(Instant::now());
         }
-        let commit = if has_changes { ground.begin_commit() } else { None };
+        let commit = if has_changes { ground.pending.while_writing(|| ground.begin_commit()) } else { None };
         if let Some(commit) = commit {
             if !write_until_kept(ground, commit) {
                 return;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use redb::StorageBackend;
 
 use crate::place::Place;
+use crate::watched::Doubt;
 
 /// A disk keeps or loses such pieces of an unsynced write as a whole.
 const SECTOR_BYTES: usize = 512;
@@ -40,6 +41,8 @@ struct Disk {
     /// What is read.
     current: Vec<u8>,
     unsynced: Vec<Unsynced>,
+    /// What a sync that failed was to make safe: the system takes it for safe from then on, and a later sync leaves it out.
+    doubtful: Vec<Unsynced>,
     /// Whoever opened it before the last crash is gone.
     generation: u64,
     /// No byte may lie beyond this.
@@ -53,12 +56,13 @@ struct Disk {
 #[derive(Clone, Debug)]
 pub struct VolatileDisk {
     disk: Arc<Mutex<Disk>>,
+    doubt: Arc<Doubt>,
     path: PathBuf,
 }
 
 impl Default for VolatileDisk {
     fn default() -> Self {
-        Self { disk: Arc::default(), path: PathBuf::from("a disk for tests") }
+        Self { disk: Arc::default(), doubt: Arc::default(), path: PathBuf::from("a disk for tests") }
     }
 }
 
@@ -73,7 +77,8 @@ impl VolatileDisk {
         let mut disk = self.lock();
         disk.generation += 1;
         disk.writes_left = None;
-        for change in std::mem::take(&mut disk.unsynced) {
+        let (doubtful, unsynced) = (std::mem::take(&mut disk.doubtful), std::mem::take(&mut disk.unsynced));
+        for change in doubtful.into_iter().chain(unsynced) {
             match change {
                 Unsynced::Write { at, bytes } => {
                     for (index, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
@@ -90,9 +95,11 @@ impl VolatileDisk {
         disk.current = disk.synced.clone();
     }
 
-    /// The process is killed: everything that was written survives, synced or not.
+    /// The process is killed: whoever opens the disk next finds everything that was written, synced or not.
     pub fn kill(&self) {
-        self.lose_power(|| true);
+        let mut disk = self.lock();
+        disk.generation += 1;
+        disk.writes_left = None;
     }
 
     /// After so many writes it takes nothing more: what comes then is lost, until [`VolatileDisk::lose_power`].
@@ -116,6 +123,7 @@ impl VolatileDisk {
         let mut disk = self.lock();
         act(&mut disk.synced);
         disk.generation += 1;
+        disk.doubtful.clear();
         disk.unsynced.clear();
         disk.current = disk.synced.clone();
     }
@@ -136,9 +144,14 @@ impl Place for VolatileDisk {
         if disk.sync_fails {
             return Err(io::Error::other("the disk cannot sync"));
         }
+        disk.doubtful.clear();
         disk.unsynced.clear();
         disk.synced = disk.current.clone();
         Ok(())
+    }
+
+    fn doubt(&self) -> &Arc<Doubt> {
+        &self.doubt
     }
 
     fn bytes(&self) -> u64 {
@@ -208,8 +221,11 @@ impl StorageBackend for Handle {
             return Err(io::Error::other("the power is gone"));
         }
         if disk.sync_fails {
+            let unsynced = std::mem::take(&mut disk.unsynced);
+            disk.doubtful.extend(unsynced);
             return Err(io::Error::other("the disk cannot sync"));
         }
+        disk.doubtful.clear();
         for change in std::mem::take(&mut disk.unsynced) {
             change.apply(&mut disk.synced);
         }

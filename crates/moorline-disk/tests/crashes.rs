@@ -258,7 +258,10 @@ impl World {
         self.hear();
         let (kill, half) = (self.random.below(3) == 0, self.random.below(100));
         let mut random = Random(self.random.next());
-        self.disk.lose_power(|| kill || random.below(100) < half);
+        match kill {
+            true => self.disk.kill(),
+            false => self.disk.lose_power(|| random.below(100) < half),
+        }
         self.forget();
         self.open();
     }

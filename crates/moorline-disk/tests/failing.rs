@@ -2,20 +2,23 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::sync::Arc;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use moorline_broker::{
     Broker as _, BrokerError, Keep, NodeId, Publication, Published, ReadLimit, SessionStore as _, StoreError,
 };
 use moorline_disk::testing::VolatileDisk;
-use moorline_disk::{OpenError, Options, Store};
+use moorline_disk::{Doubt, OpenError, Options, Place, Store};
 use moorline_proto::id::{RoomName, SessionId};
 use moorline_proto::message::Message;
 use moorline_proto::position::Offset;
 use moorline_proto::session_record::SessionRecord;
 use moorline_proto::time::Timestamp;
 use moorline_proto::token::{TokenHash, TokenSet};
+use redb::StorageBackend;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -187,4 +190,209 @@ fn whoever_uses_a_store_keeps_others_out_also_while_its_file_is_closed() {
     assert!(matches!(refused, Some(OpenError::InUse(_))), "{refused:?}");
     let refused = moorline_disk::compact(directory.path()).err();
     assert!(matches!(refused, Some(OpenError::InUse(_))), "{refused:?}");
+}
+
+/// What a disk does when it is to sync.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Syncing {
+    Works,
+    Hangs,
+    /// Once: a fault of ours, which nothing else shows.
+    Panics,
+}
+
+/// A disk that can be told to hang.
+#[derive(Clone, Debug)]
+struct Stubborn {
+    disk: VolatileDisk,
+    /// What it does, and how many wait for it to do otherwise.
+    state: Arc<(Mutex<(Syncing, usize)>, Condvar)>,
+}
+
+impl Stubborn {
+    fn new() -> Self {
+        let state = Arc::new((Mutex::new((Syncing::Works, 0)), Condvar::new()));
+        Self { disk: VolatileDisk::default(), state }
+    }
+
+    fn set(&self, syncing: Syncing) {
+        self.state.0.lock().unwrap().0 = syncing;
+        self.state.1.notify_all();
+    }
+
+    fn is_hanging(&self) -> bool {
+        self.state.0.lock().unwrap().1 > 0
+    }
+}
+
+impl Place for Stubborn {
+    fn path(&self) -> &Path {
+        self.disk.path()
+    }
+
+    fn open(&self) -> io::Result<Box<dyn StorageBackend>> {
+        Ok(Box::new(Reluctant { inner: self.disk.open()?, place: self.clone() }))
+    }
+
+    fn renew(&self) -> io::Result<()> {
+        self.disk.renew()
+    }
+
+    fn doubt(&self) -> &Arc<Doubt> {
+        self.disk.doubt()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.disk.bytes()
+    }
+}
+
+#[derive(Debug)]
+struct Reluctant {
+    inner: Box<dyn StorageBackend>,
+    place: Stubborn,
+}
+
+impl StorageBackend for Reluctant {
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.inner.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.inner.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let (state, changed) = &*self.place.state;
+        let mut state = state.lock().unwrap();
+        state.1 += 1;
+        let mut state = changed.wait_while(state, |(syncing, _)| *syncing == Syncing::Hangs).unwrap();
+        state.1 -= 1;
+        let panics = std::mem::replace(&mut state.0, Syncing::Works) == Syncing::Panics;
+        drop(state);
+        assert!(!panics, "as it was told to");
+        self.inner.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.inner.write(offset, data)
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_hangs_is_trouble_and_nobody_else_waits_for_it() {
+    let place = Stubborn::new();
+    let options = Options { hangs_after: Duration::from_millis(50), ..Options::default() };
+    let store = Arc::new(Store::open_in(Box::new(place.clone()), &options).unwrap());
+    assert_eq!(publish(&store, 1).await, Ok(Offset(1)));
+    place.set(Syncing::Hangs);
+    let first = Arc::clone(&store);
+    let first = tokio::spawn(async move { save(&first, "first").await });
+    until("it hangs", || place.is_hanging()).await;
+    until("the trouble is told", || store.health().trouble().is_some()).await;
+    let trouble = store.health().trouble().unwrap();
+    assert!(trouble.starts_with("the store has not answered for "), "{trouble}");
+    assert_eq!(save(&store, "meanwhile").await, Err(StoreError::Unavailable));
+    let meanwhile = store.sessions().load(SessionId::new("meanwhile").unwrap()).await;
+    assert!(meanwhile.unwrap().is_none(), "what was refused is not kept");
+    assert_eq!(store.sessions().settled().await, Err(StoreError::Unavailable));
+    assert_eq!(kept(&store).await, [1], "what was kept is read all the same");
+    assert!(!first.is_finished(), "it may be kept yet");
+    place.set(Syncing::Works);
+    assert_eq!(first.await.unwrap(), Ok(()));
+    until("it goes on", || store.health().trouble().is_none()).await;
+    assert_eq!(save(&store, "after").await, Ok(()));
+    Arc::into_inner(store).unwrap().close().unwrap();
+}
+
+#[tokio::test]
+async fn a_commit_that_only_takes_its_time_is_no_trouble() {
+    let place = Stubborn::new();
+    let options = Options { hangs_after: Duration::MAX, ..Options::default() };
+    let store = Arc::new(Store::open_in(Box::new(place.clone()), &options).unwrap());
+    place.set(Syncing::Hangs);
+    let saves = ["first", "second"].map(|id| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { save(&store, id).await })
+    });
+    until("it hangs", || place.is_hanging()).await;
+    assert_eq!(store.health().trouble(), None);
+    place.set(Syncing::Works);
+    for save in saves {
+        assert_eq!(save.await.unwrap(), Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn a_thread_that_fails_is_trouble_for_good_and_leaves_nobody_waiting() {
+    let place = Stubborn::new();
+    let store = Arc::new(Store::open_in(Box::new(place.clone()), &Options::default()).unwrap());
+    assert_eq!(publish(&store, 1).await, Ok(Offset(1)));
+    place.set(Syncing::Hangs);
+    let tasks = ["in it", "behind it"].map(|id| {
+        let store = Arc::clone(&store);
+        async move { (save(&store, id).await, publish(&store, 2).await) }
+    });
+    let [within, behind] = tasks;
+    let within = tokio::spawn(within);
+    until("it hangs", || place.is_hanging()).await;
+    let behind = tokio::spawn(behind);
+    tokio::task::yield_now().await;
+    place.set(Syncing::Panics);
+    let refused = |(saved, published)| {
+        let is_told = [BrokerError::Unavailable, BrokerError::CannotKeep].map(Err).contains(&published);
+        saved == Err(StoreError::Unavailable) && is_told
+    };
+    assert!(refused(within.await.unwrap()) && refused(behind.await.unwrap()));
+    until("the trouble is told", || store.health().trouble().is_some()).await;
+    let trouble = store.health().trouble().unwrap();
+    assert_eq!(trouble, "the store's thread has failed: restart the server");
+    assert_eq!(publish(&store, 3).await, Err(BrokerError::CannotKeep));
+    assert_eq!(save(&store, "after").await, Err(StoreError::Unavailable));
+    assert_eq!(kept(&store).await, [1]);
+    assert!(Arc::into_inner(store).unwrap().close().is_err());
+    place.disk.kill();
+    let store = Store::open_in(Box::new(place), &Options::default()).unwrap();
+    assert!(!store.opened().was_clean);
+    assert_eq!(kept(&store).await, [1]);
+}
+
+#[tokio::test]
+async fn what_the_system_has_in_memory_alone_is_not_believed_after_a_kill_either() {
+    let disk = VolatileDisk::default();
+    let store = open(&disk).unwrap();
+    assert_eq!(publish(&store, 1).await, Ok(Offset(1)));
+    disk.set_sync_fails(true);
+    assert_eq!(publish(&store, 1).await, Err(BrokerError::Unavailable));
+    disk.kill();
+    drop(store);
+    disk.set_sync_fails(false);
+    let store = open(&disk).unwrap();
+    assert_eq!(save(&store, "after").await, Ok(()));
+    let before = kept(&store).await;
+    disk.lose_power(|| false);
+    drop(store);
+    let store = open(&disk).unwrap();
+    assert_eq!(kept(&store).await, before);
+}
+
+#[tokio::test]
+async fn a_file_beside_which_a_sync_failed_is_renewed_by_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), &Options::default()).unwrap();
+    assert_eq!(publish(&store, 1).await, Ok(Offset(1)));
+    store.close().unwrap();
+    let (file, marker) =
+        ["moorline.redb", "moorline.unsynced"].map(|name| directory.path().join(name)).into();
+    std::fs::write(&marker, []).unwrap();
+    let old = std::fs::File::open(&file).unwrap();
+    old.lock().unwrap();
+    // The old file is locked: only another one can be opened.
+    let store = Store::open(directory.path(), &Options::default()).unwrap();
+    assert_eq!(kept(&store).await, [1]);
+    assert!(!marker.exists());
 }

@@ -1,16 +1,17 @@
-"""`moorline store`: looking at a directory, checking, shrinking and exporting it while no server uses it."""
+"""`moorline store`: looking at a directory, checking, shrinking and exporting it while no server uses it, and putting a copy of it back."""
 
 import json
+import shutil
 import subprocess
 
 import pytest
 
-from keeping import FILE, replayed, store
+from keeping import FILE, at, by_room, replayed, store
 from server import BINARY, environment
 from serving import cli, settings_text
 from waiting import unique
 
-COMMANDS = ["stats", "check", "compact", "export"]
+COMMANDS = ["stats", "check", "compact", "new-epoch", "export"]
 
 
 @pytest.fixture
@@ -207,7 +208,7 @@ def test_an_export_after_a_crash(kept, connect):
     epoch = server.room(room)["epoch"]
     server.down("kill")
     assert [line["message_id"] for line in exported(server.directory, "--room", room)] == ids
-    for command in COMMANDS:
+    for command in (each for each in COMMANDS if each != "new-epoch"):
         store(command, server.directory)
     server.up()
     assert server.room(room)["epoch"] != epoch, "it did not end in order, whoever looked at it since"
@@ -267,3 +268,40 @@ def test_the_directory_does_not_grow_without_bound(kept):
     assert sizes[-1] <= max(2 * sizes[1], 16_000_000), sizes  # 21 MB were published
     server.down("drain")
     assert len(exported(server.directory)) <= 10
+
+
+# --- new-epoch ---
+
+def test_a_copy_that_was_put_back_begins_a_new_epoch(ended, connect):
+    """What the copy has goes on; who had more is told, and no position means two messages."""
+    client, room = ended.client, ended.named
+    copy = ended.directory.with_name("copy")
+    shutil.copytree(ended.directory, copy)
+    ended.up()
+    since = ended.to_room(room, 2)
+    ended.down("drain")
+    shutil.rmtree(ended.directory)
+    copy.rename(ended.directory)
+    done = store("new-epoch", ended.directory)
+    assert ended.epoch in done.stdout, done
+    assert json.loads(store("new-epoch", ended.directory, "-o", "json").stdout) == {"former_epoch": ended.epoch}
+    store("check", ended.directory)
+    ended.up()
+    epoch = ended.room(room)["epoch"]
+    assert epoch != ended.epoch
+    assert {name: ended.messages(name) for name in ended.before} == ended.before
+    hello = {"session": client.session, "resume_token": client.token, "positions": {room: at(ended.epoch, since[0] - 1)}}
+    within = connect(ended, user="ann", hello=hello)
+    others = {name: len(each) for name, each in ended.before.items() if name != room}
+    assert within.established["resumed"] is True and replayed(within) == others
+    assert ended.to_room(room, 1) == since[:1], "the copy has not given out this number"
+    frames = by_room([within.next() for _ in range(sum(others.values()) + 1)])
+    assert frames[room] == since[:1]
+    new = connect(ended)
+    new.ok({"type": "join", "room": room, "since": at(ended.epoch, since[0])})
+    new.expect("joined", room=room)
+    reset = new.expect("reset", room=room)
+    assert (reset["reason"], reset["from"], reset["epoch"]) == ("epoch", None, epoch)
+    ended.down("drain")
+    ended.up()
+    assert ended.room(room)["epoch"] == epoch, "that one goes on"

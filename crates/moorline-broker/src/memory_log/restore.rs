@@ -94,3 +94,58 @@ impl MemoryLog {
         self.forgotten.as_mut().map(std::mem::take).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use moorline_proto::message::Message;
+    use moorline_proto::time::Instant;
+
+    use super::*;
+    use crate::log::Log as _;
+
+    const MINUTE_MS: u64 = 60_000;
+    /// What the wall clock shows at the start, in milliseconds.
+    const START_MS: u64 = 1_700_000_000_000;
+
+    fn after(millis: u64) -> Now {
+        let instant = Instant::since_start(Duration::from_millis(millis));
+        Now { instant, timestamp: Timestamp(START_MS + millis) }
+    }
+
+    /// Rooms keep for an hour, ids for five minutes.
+    fn log() -> MemoryLog {
+        MemoryLog::restored(History { epoch: Epoch(1), ..History::default() }, RetentionRules::default())
+    }
+
+    #[test]
+    fn a_record_of_the_future_is_new_at_the_start_and_what_came_after_it_waits_for_no_more_than_that() {
+        let (mut log, room) = (log(), RoomName::new("a").unwrap());
+        // The clock was a day ahead, and then right again.
+        for (offset, timestamp) in [(1, START_MS + 1_440 * MINUTE_MS), (2, START_MS - 59 * MINUTE_MS)] {
+            let message = Message::stored(br#"{"type":"m"}"#.to_vec().into());
+            let timestamp = Timestamp(timestamp);
+            let record = Record { offset: Offset(offset), timestamp, except: None, message };
+            log.restore_record(&room, Epoch(1), record, after(0));
+        }
+        log.expire(after(60 * MINUTE_MS - 1));
+        assert_eq!(log.stats().records, 2);
+        log.expire(after(60 * MINUTE_MS));
+        assert_eq!(log.stats().records, 0);
+    }
+
+    #[test]
+    fn a_publish_id_of_the_future_is_new_at_the_start_and_those_behind_it_have_their_own_time() {
+        let mut log = log();
+        let [ahead, behind] = [1, 2].map(|key| Claim { key: [key; 16], content: [0; 16], client: None });
+        log.restore_id(&ahead, Offset(1), Timestamp(START_MS + 1_440 * MINUTE_MS), after(0));
+        log.restore_id(&behind, Offset(2), Timestamp(START_MS - 4 * MINUTE_MS), after(0));
+        let mut found = |claim, millis| log.ids.find(claim, LogTime::of(after(millis)));
+        assert_eq!(found(&behind, MINUTE_MS - 1), Ok(Some(Offset(2))));
+        assert_eq!(found(&behind, MINUTE_MS), Ok(None), "it is free again");
+        assert_eq!(found(&ahead, 5 * MINUTE_MS - 1), Ok(Some(Offset(1))));
+        assert_eq!(found(&ahead, 5 * MINUTE_MS), Ok(None));
+        assert_eq!(log.publish_ids(), 0);
+    }
+}

@@ -5,7 +5,6 @@ mod restore;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use moorline_proto::id::RoomName;
 use redb::{Database, WriteTransaction};
@@ -29,7 +28,6 @@ pub(crate) struct Journal {
     place: Box<dyn Place>,
     /// None after a failure, until it is opened again.
     database: Option<Database>,
-    sync_failed: Arc<AtomicBool>,
     state: State,
     next_chunk: u64,
     /// What all chunks take of the file, in bytes.
@@ -43,14 +41,18 @@ pub(crate) struct Journal {
     slack_bytes: u64,
 }
 
-/// Opens the engine over a place. A file that is not what it was may make the engine panic, which it says; that is damage too.
-pub(crate) fn open_engine(place: &dyn Place, sync_failed: &Arc<AtomicBool>) -> Result<Database, OpenError> {
+/// Opens the engine over a place, renewed where that is due. A file that is not what it was may make the engine panic, which it says; that is damage too.
+pub(crate) fn open_engine(place: &dyn Place) -> Result<Database, OpenError> {
     let opening = std::panic::AssertUnwindSafe(|| {
-        let backend = place.open().map_err(|error| OpenError::io(place.path(), error))?;
+        let io = |error| OpenError::io(place.path(), error);
+        if place.doubt().is_raised() {
+            place.renew().and_then(|()| place.doubt().settle()).map_err(io)?;
+        }
+        let backend = place.open().map_err(io)?;
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
         builder
-            .create_with_backend(Watched::new(backend, Arc::clone(sync_failed)))
+            .create_with_backend(Watched::new(backend, Arc::clone(place.doubt())))
             .map_err(|error| OpenError::engine(place.path(), error))
     });
     std::panic::catch_unwind(opening)
@@ -155,11 +157,7 @@ impl Journal {
         if self.database.is_some() {
             return Ok(());
         }
-        if self.sync_failed.load(Ordering::Acquire) {
-            self.place.renew().map_err(WriteError::Io)?;
-            self.sync_failed.store(false, Ordering::Release);
-        }
-        match open_engine(&*self.place, &self.sync_failed) {
+        match open_engine(&*self.place) {
             Ok(database) => self.database = Some(database),
             Err(OpenError::Io { source, .. }) => return Err(WriteError::Io(source)),
             Err(error) => return Err(WriteError::Io(std::io::Error::other(error))),

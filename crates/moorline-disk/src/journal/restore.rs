@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, SyncSender};
 
 use moorline_broker::{Claim, MemoryLog, RetentionRules};
@@ -84,8 +83,7 @@ pub(crate) fn restore(
     rules: &RetentionRules,
     at: (Now, Epoch),
 ) -> Result<(Journal, Restored), OpenError> {
-    let sync_failed = Arc::new(AtomicBool::new(false));
-    let database = open_engine(&*place, &sync_failed)?;
+    let database = open_engine(&*place)?;
     let restored = read(&database, place.path(), rules, at)?;
     let state = State::of(restored.log.history(), true);
     let mark = || -> Result<(), WriteError> {
@@ -96,15 +94,11 @@ pub(crate) fn restore(
         transaction.open_table(SESSIONS)?;
         Ok(transaction.commit()?)
     };
-    mark().map_err(|error| match error {
-        WriteError::Io(source) => OpenError::io(place.path(), source),
-        error => OpenError::damaged(place.path(), error.to_string()),
-    })?;
+    mark().map_err(|error| OpenError::unwritten(place.path(), error))?;
     let mut journal = Journal {
         slack_bytes: place.slack_bytes(),
         place,
         database: Some(database),
-        sync_failed,
         state,
         next_chunk: restored.next_chunk,
         chunk_bytes: restored.chunk_bytes,

@@ -21,7 +21,7 @@ pub(crate) fn open(loaded: &Loaded, mode: Mode) -> anyhow::Result<Option<Store>>
         return Ok(None);
     };
     let retention = loaded.settings.node.retention.clone();
-    let options = Options { retention, commit_every: *commit_every };
+    let options = Options { retention, commit_every: *commit_every, ..Options::default() };
     let store = Store::open(directory, &options).map_err(|error| {
         let said = format!("{}: {}", loaded.named("store.directory"), told(&error));
         if is_misplaced(&error) { SettingsError::new(said).into() } else { anyhow::Error::msg(said) }

@@ -1,10 +1,11 @@
-//! `moorline store`: looks into the store of a server that does not run.
+//! `moorline store`: works on the store of a server that does not run.
 
 mod export;
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use moorline::Epoch;
 use moorline_disk::{OpenError, Stats};
 use serde_json::{Value, json};
 
@@ -13,7 +14,7 @@ use crate::exit::UsageError;
 use crate::output::{Format, Out, OutputArgs};
 use crate::settings::{self, SettingsError};
 
-/// Look into the store on disk, check it and make it smaller, while no server runs on it.
+/// Look into the store on disk, check it, make it smaller or put a copy of it back, while no server runs on it.
 #[derive(Debug, Args)]
 pub(crate) struct Store {
     #[command(subcommand)]
@@ -32,6 +33,8 @@ enum Command {
     Check,
     /// Make its file as small as it can be
     Compact,
+    /// Have the next start begin a new epoch: for a copy that was put back, before a server runs on it
+    NewEpoch,
     /// Print the messages that it keeps: one JSON object a line, room by room, each room's oldest first
     Export {
         /// Only this room's; also `@all`, `@user/ID` and `@session/ID`
@@ -81,7 +84,7 @@ fn refused(error: &OpenError) -> anyhow::Error {
 pub(crate) fn run(arguments: &Store) -> anyhow::Result<()> {
     let room = match &arguments.command {
         Command::Export { room } => room.as_deref().map(export::room).transpose()?,
-        Command::Stats | Command::Check | Command::Compact => None,
+        Command::Stats | Command::Check | Command::Compact | Command::NewEpoch => None,
     };
     let directory = arguments.place.directory()?;
     let refused = |error: OpenError| refused(&error);
@@ -92,6 +95,9 @@ pub(crate) fn run(arguments: &Store) -> anyhow::Result<()> {
         }
         Command::Check => checked(&mut out, format, &moorline_disk::check(&directory).map_err(refused)?),
         Command::Compact => compacted(&mut out, format, moorline_disk::compact(&directory).map_err(refused)?),
+        Command::NewEpoch => {
+            began(&mut out, format, moorline_disk::begin_new_epoch(&directory).map_err(refused)?)
+        }
         Command::Export { .. } => {
             let mut printer = export::Printer::new(out);
             let visited = moorline_disk::export(&directory, room.as_ref(), &mut |room, epoch, record| {
@@ -147,12 +153,18 @@ fn compacted(out: &mut Out, format: Format, (before, after): (u64, u64)) -> anyh
     }
 }
 
+fn began(out: &mut Out, format: Format, epoch: Epoch) -> anyhow::Result<()> {
+    match format {
+        Format::Json => out.line(json!({ "former_epoch": epoch })),
+        Format::Text => out.line(format_args!("epoch {epoch} ends: the next start begins a new one")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::ErrorKind;
 
     use clap::Parser as _;
-    use moorline::Epoch;
 
     use super::*;
     use crate::cli::{self, Arguments};
@@ -191,7 +203,7 @@ mod tests {
         let file = folder.file("file", "");
         let nowhere = folder.0.join("nowhere");
         for without in [&folder.0, &nowhere, &file] {
-            for command in ["stats", "check", "compact", "export"] {
+            for command in ["stats", "check", "compact", "new-epoch", "export"] {
                 let error = run(&parsed(&format!("{command} --data {}", without.display()))).unwrap_err();
                 assert!(error.is::<UsageError>() && error.to_string().contains("no store in "), "{error}");
                 assert!(error.to_string().contains("--data DIR"), "{error}");

@@ -1,0 +1,228 @@
+//! A shard with one session, over a log that says what a test wants it to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moorline_proto::batch::{Framing, Page};
+use moorline_proto::codec;
+use moorline_proto::heartbeat::Policy;
+use moorline_proto::id::{RoomName, SessionId};
+use moorline_proto::identity::Identity;
+use moorline_proto::position::{Epoch, Offset, Position};
+use moorline_proto::resume::{Resume, RoomState, Survey};
+use moorline_proto::session_record::{Mark, SessionRecord};
+use moorline_proto::shard::{
+    Claim, ConnectionId, Event, ExpiryConfig, Host, Input, Output, Peer, SessionKey, Shard, ShardConfig,
+};
+use moorline_proto::time::{Now, Timestamp};
+use moorline_proto::token::{ResumeToken, TokenSet};
+use moorline_proto::users::{UserLimits, Users};
+use serde_json::Value;
+
+pub const OLD: Epoch = Epoch(7);
+pub const NEW: Epoch = Epoch(9);
+
+/// What the clocks show all the time.
+pub fn now() -> Now {
+    Now { timestamp: Timestamp(10_000_000), ..Now::default() }
+}
+
+/// One line for each frame.
+pub const FRAMING: Framing =
+    Framing { text_header: |out, _| out.push(b'\n'), ping: |_| {}, pong: |_, _| {}, close: |_, _, _| {} };
+
+fn config() -> ShardConfig {
+    ShardConfig {
+        heartbeat: Policy::default(),
+        heartbeat_frame: "ping".to_owned(),
+        session_lifetime: Duration::from_secs(3600),
+        absent_max_bytes: 1 << 20,
+        rooms_max: 8,
+        metadata_max_bytes: 4096,
+        pending_max_bytes: 1 << 20,
+        stall_timeout: Duration::from_secs(30),
+        save_timeout: Duration::from_secs(10),
+        in_flight_max: 8,
+        shard_rooms_max: 100,
+        expiry: ExpiryConfig::default(),
+        authenticates: false,
+        authorizes: false,
+        framing: FRAMING,
+    }
+}
+
+pub struct Sockets {
+    pub written: Vec<u8>,
+    pub users: Users,
+}
+
+impl Host for Sockets {
+    fn write(&mut self, _: SessionKey, bytes: &[u8]) -> usize {
+        self.written.extend(bytes);
+        bytes.len()
+    }
+
+    fn bind(&mut self, _: ConnectionId, _: SessionKey) {}
+
+    fn with_users(&mut self, act: &mut dyn FnMut(&mut Users)) {
+        act(&mut self.users);
+    }
+
+    fn is_revoked(&mut self, _: &Identity) -> bool {
+        false
+    }
+}
+
+/// A shard with one session, over a log of which only the rooms' states are told.
+pub struct Stage {
+    pub shard: Shard,
+    pub sockets: Sockets,
+    pub log: Box<dyn FnMut(&RoomName) -> RoomState>,
+    pub peer: Option<Peer>,
+    connections: u64,
+    pub events: Vec<Event>,
+    /// The fences of the sessions that were removed.
+    pub removed: Vec<u64>,
+}
+
+/// More outputs than one input has: something goes round in circles.
+const OUTPUTS_MAX: usize = 1_000;
+
+pub fn room(name: &str) -> RoomName {
+    RoomName::stored(name).unwrap()
+}
+
+pub fn position(epoch: Epoch, offset: u64) -> Position {
+    Position { epoch, offset: Offset(offset) }
+}
+
+impl Stage {
+    /// The session is restored, and absent.
+    pub fn new(log: impl FnMut(&RoomName) -> RoomState + 'static, rooms: Vec<Mark>) -> Self {
+        let mut stage = Self {
+            shard: Shard::new(Arc::new(config()), now()),
+            sockets: Sockets { written: Vec::new(), users: Users::new(UserLimits::default()) },
+            log: Box::new(log),
+            peer: None,
+            connections: 0,
+            events: Vec::new(),
+            removed: Vec::new(),
+        };
+        stage.settle();
+        let record = SessionRecord {
+            id: SessionId::new("s").unwrap(),
+            user: None,
+            token: None,
+            tokens: TokenSet::new(token(0).hash()),
+            metadata: None,
+            connected_at: Timestamp(0),
+            disconnected_at: Some(Timestamp(9_999_000)),
+            reconnections: 0,
+            own_rooms: true,
+            rooms,
+        };
+        stage.handle(Input::Restore(Arc::new(record), 1));
+        stage
+    }
+
+    /// Resumes, naming these positions. Returns the greeting's frames.
+    pub fn connect(&mut self, positions: &[(&str, Position)]) -> Vec<Value> {
+        self.connections += 1;
+        let number = u8::try_from(self.connections).unwrap();
+        let claim = Claim {
+            connection: ConnectionId(self.connections),
+            identity: Identity::anonymous(),
+            asked: SessionId::new("s").ok(),
+            may_choose: true,
+            resume_token: Some(token(number - 1)),
+            positions: positions.iter().map(|(name, position)| (room(name), *position)).collect(),
+            last: None,
+            metadata: None,
+            home: None,
+            own_rooms: true,
+            reference: None,
+            fresh_id: SessionId::new(&format!("fresh{number}")).unwrap(),
+            fresh_token: token(number),
+        };
+        self.handle(Input::Establish(Box::new(claim)));
+        self.heard()
+    }
+
+    pub fn say(&mut self, frame: &Value) -> Vec<Value> {
+        self.handle(Input::Frame(self.peer.unwrap(), codec::decode(&frame.to_string())));
+        self.heard()
+    }
+
+    pub fn drop_connection(&mut self) {
+        let peer = self.peer.take().unwrap();
+        self.handle(Input::Lost(peer, None));
+    }
+
+    pub fn heard(&mut self) -> Vec<Value> {
+        let written = String::from_utf8(std::mem::take(&mut self.sockets.written)).unwrap();
+        written
+            .lines()
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    pub fn handle(&mut self, input: Input) {
+        self.shard.handle(now(), input, &mut self.sockets);
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        let mut outputs = 0;
+        while let Some(output) = self.shard.poll_output() {
+            outputs += 1;
+            assert!(outputs < OUTPUTS_MAX, "it goes round in circles: {output:?}");
+            if let Some(input) = self.perform(output) {
+                self.shard.handle(now(), input, &mut self.sockets);
+            }
+        }
+    }
+
+    fn perform(&mut self, output: Output) -> Option<Input> {
+        Some(match output {
+            Output::Claim(connection, _) => Input::Claimed(connection, Ok(2)),
+            Output::Survey { surveyor, requests, .. } => {
+                let surveys = requests.iter().map(|request| {
+                    let state = (self.log)(&request.room);
+                    let resume = request.resume(&state);
+                    let (Resume::Continue(start) | Resume::Reset { to: start, .. }) = resume;
+                    Survey { state, resume, deliverable: state.head.0 - start.0 }
+                });
+                Input::Surveyed(surveyor, Ok(surveys.collect()))
+            }
+            Output::Save { record, fence, waiting } => {
+                Input::Saved { session: record.id.clone(), fence, waiting, result: Ok(()) }
+            }
+            Output::Subscribe(key, room) => {
+                let state = (self.log)(&room);
+                Input::Subscribed(key, room, Ok(state))
+            }
+            Output::Read { reader, room, after } => {
+                let page = Page { state: (self.log)(&room), after, records: Vec::new() };
+                Input::PageRead(reader, room, Ok(page))
+            }
+            Output::Established(peer) => {
+                self.peer = Some(peer);
+                return None;
+            }
+            Output::Remove(_, fence) => {
+                self.removed.push(fence);
+                return None;
+            }
+            Output::Event(event) => {
+                self.events.push(event);
+                return None;
+            }
+            _ => return None,
+        })
+    }
+}
+
+pub fn token(number: u8) -> ResumeToken {
+    ResumeToken::from_random([number; 32])
+}
