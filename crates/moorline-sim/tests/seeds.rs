@@ -3,7 +3,7 @@
 use moorline_sim::seed::Run;
 use moorline_sim::world::Scenario;
 
-const SEEDS: [(Scenario, u64, &str); 27] = [
+const SEEDS: [(Scenario, u64, &str); 28] = [
     (
         Scenario::Network,
         6_907_776_296_903_065_531,
@@ -47,6 +47,11 @@ const SEEDS: [(Scenario, u64, &str); 27] = [
     (Scenario::Store, 6_221, "a join that changes nothing has no `joined`"),
     (Scenario::Store, 9_151, "a room whose records wait for a commit is forgotten"),
     (Scenario::Store, 9_322, "who left a room has acknowledged nothing of it"),
+    (
+        Scenario::Store,
+        9_644,
+        "an id is known for longer than its record, which a crash let nobody see, and than its room",
+    ),
 ];
 
 #[test]
