@@ -141,6 +141,9 @@ impl Place for VolatileDisk {
 
     fn renew(&self) -> io::Result<()> {
         let mut disk = self.lock();
+        if disk.writes_left == Some(0) {
+            return Err(io::Error::other("the power is gone"));
+        }
         if disk.sync_fails {
             return Err(io::Error::other("the disk cannot sync"));
         }

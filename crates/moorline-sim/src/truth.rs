@@ -51,6 +51,9 @@ pub struct Truth {
     pub tries: Tries,
     /// What was gone when the store was opened last, perhaps before anybody saw it.
     pub gone: BTreeMap<RoomName, u64>,
+    /// What may have been kept by the last commit before a crash, and was gone when the store was opened again, so that nobody saw it: after
+    /// which numbers of a room, up to which.
+    unseen: BTreeMap<RoomName, Vec<(u64, u64)>>,
     /// The highest cut that each room had before a restart: what is told of it may arrive later, and a wall clock that was set back may
     /// make what was too old young again.
     pub was_cut: BTreeMap<RoomName, u64>,
@@ -74,10 +77,19 @@ impl Truth {
     /// The last record that was visible in a room; 0 where there was none.
     #[must_use]
     pub fn head(&self, room: &RoomName) -> u64 {
-        let last = self.rooms.get(room).and_then(|records| records.last()).map_or(0, |last| last.offset);
+        let last = self.last(room);
         // What the last commit before a crash kept may have been too old when the store was opened again: nobody saw it.
         let unseen = self.gone.get(room).copied().filter(|gone| *gone != u64::MAX);
         last.max(unseen.unwrap_or_default())
+    }
+
+    fn last(&self, room: &RoomName) -> u64 {
+        self.rooms.get(room).and_then(|records| records.last()).map_or(0, |last| last.offset)
+    }
+
+    fn is_unseen(&self, room: &RoomName, offset: u64) -> bool {
+        let mut unseen = self.unseen.get(room).into_iter().flatten();
+        unseen.any(|(after, up_to)| *after < offset && offset <= *up_to)
     }
 
     /// Up to where a room was forgotten.
@@ -169,6 +181,10 @@ impl Truth {
         let envelope = record.message.envelope(room, Some(record.offset), record.timestamp);
         let envelope = String::from_utf8_lossy(&envelope).into_owned();
         let published = Published { offset, envelope, except: record.except.clone() };
+        // A room that was forgotten takes numbers beyond all that it had.
+        for (_, up_to) in self.unseen.entry(room.clone()).or_default() {
+            *up_to = offset.saturating_sub(1).min(*up_to);
+        }
         self.rooms.entry(room.clone()).or_default().push(published);
         found
     }
@@ -184,11 +200,10 @@ impl Truth {
         if let Ok(Answer::Stored { position, .. }) = answer {
             found.extend(self.meanings.is(room, (position.epoch, position.offset.0), number));
         }
-        let gone = self.gone.get(room).copied().unwrap_or_default();
         let at = |offset| match self.at(room, offset) {
             Some(record) => Some(answers::number_of(record.envelope.as_bytes())),
-            // Kept by the last commit before a crash, and too old when the store was opened again.
-            None if offset <= gone => Some(number),
+            // Its id is known for longer than it was kept.
+            None if self.is_unseen(room, offset) => Some(number),
             None => None,
         };
         found.extend(answers::wrong(room, number, answer, at));
@@ -212,6 +227,10 @@ impl Truth {
         }
         let gone = if state.head == Offset::START { u64::MAX } else { state.cut.0 };
         self.gone.insert(room.clone(), gone);
+        let last = self.last(room);
+        if gone > last {
+            self.unseen.entry(room.clone()).or_default().push((last, gone));
+        }
         if state.head == Offset::START {
             self.forgotten.insert(room.clone(), self.head(room));
             return found;

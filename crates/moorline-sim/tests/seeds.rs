@@ -3,7 +3,7 @@
 use moorline_sim::seed::Run;
 use moorline_sim::world::Scenario;
 
-const SEEDS: [(Scenario, u64, &str); 26] = [
+const SEEDS: [(Scenario, u64, &str); 28] = [
     (
         Scenario::Network,
         6_907_776_296_903_065_531,
@@ -38,10 +38,20 @@ const SEEDS: [(Scenario, u64, &str); 26] = [
         "a room that was forgotten, and begun anew, in a commit that nobody was told of",
     ),
     (Scenario::Store, 3_335, "a reset is of the join that it belongs to"),
+    (
+        Scenario::Store,
+        4_239,
+        "a reset of numbers that mean nothing is told again where its connection ended before it came",
+    ),
     (Scenario::Store, 4_844, "who acknowledges while it reads again goes on behind that"),
     (Scenario::Store, 6_221, "a join that changes nothing has no `joined`"),
     (Scenario::Store, 9_151, "a room whose records wait for a commit is forgotten"),
     (Scenario::Store, 9_322, "who left a room has acknowledged nothing of it"),
+    (
+        Scenario::Store,
+        9_644,
+        "an id is known for longer than its record, which a crash let nobody see, and than its room",
+    ),
 ];
 
 #[test]

@@ -17,6 +17,20 @@ struct Place {
     heard: Offset,
     /// Up to here the server was told so, on this connection.
     told: Offset,
+    /// What a join named of another history, until it is known whether that went on in this one: a `reset` that is lost with its connection
+    /// is told again to who names it again.
+    asked: Option<Position>,
+}
+
+impl Place {
+    const fn at(epoch: Option<Epoch>, offset: Offset) -> Self {
+        Self { epoch, offset, heard: offset, told: Offset::START, asked: None }
+    }
+
+    /// What `hello` names.
+    fn named(&self) -> Option<Position> {
+        self.asked.or_else(|| Some(Position { epoch: self.epoch?, offset: self.offset }))
+    }
 }
 
 /// All rooms. The only place that decides what is a duplicate.
@@ -34,12 +48,8 @@ impl Places {
 
     /// Whether the message is beyond the position, which then moves to it.
     pub(super) fn accept(&mut self, room: &RoomName, offset: Offset) -> bool {
-        let place = self.rooms.entry(room.clone()).or_insert(Place {
-            epoch: None,
-            offset: Offset::START,
-            heard: Offset::START,
-            told: Offset::START,
-        });
+        let place = self.rooms.entry(room.clone()).or_insert(Place::at(None, Offset::START));
+        place.asked = None;
         let is_new = offset > place.offset;
         place.heard = place.heard.max(offset);
         place.offset = place.offset.max(offset);
@@ -48,10 +58,8 @@ impl Places {
 
     /// Moves to where the server says that the client stands now, back or forth.
     pub(super) fn put(&mut self, room: &RoomName, position: Position) {
-        let Position { epoch, offset } = position;
-        let place = Place { epoch: Some(epoch), offset, heard: offset, told: Offset::START };
         self.renamed.remove(room);
-        self.rooms.insert(room.clone(), place);
+        self.rooms.insert(room.clone(), Place::at(Some(position.epoch), position.offset));
     }
 
     /// The resets of this connection's beginning have come: rooms without one go on in the history that is theirs now.
@@ -59,6 +67,7 @@ impl Places {
         for (room, epoch) in std::mem::take(&mut self.renamed) {
             if let Some(place) = self.rooms.get_mut(&room) {
                 place.epoch = Some(epoch);
+                place.asked = None;
             }
         }
     }
@@ -82,11 +91,16 @@ impl Places {
             Since::Now | Since::Start => position.offset,
         };
         let known = self.rooms.get(room).filter(|place| !again && place.epoch == Some(position.epoch));
+        let other = match asked {
+            Since::Position(asked) if known.is_none() && asked.epoch != position.epoch => Some(asked),
+            _ => None,
+        };
         let offset = known.map_or(offset, |place| place.offset.max(offset));
         let stands = Position { offset, ..position };
         self.put(room, stands);
         if let Some(place) = self.rooms.get_mut(room) {
             place.heard = position.offset;
+            place.asked = other;
         }
         stands
     }
@@ -96,6 +110,7 @@ impl Places {
         match self.rooms.get_mut(room) {
             Some(place) if place.epoch.is_none_or(|epoch| epoch == position.epoch) => {
                 place.epoch = Some(position.epoch);
+                place.asked = None;
                 place.offset = place.offset.max(position.offset);
                 place.heard = place.heard.max(position.offset);
             }
@@ -110,7 +125,7 @@ impl Places {
     pub(super) fn established(&mut self, room: &RoomName, position: Position, replayed: u64) {
         match self.rooms.get_mut(room) {
             Some(place) if place.epoch.is_none() => place.epoch = Some(position.epoch),
-            Some(place) if place.epoch != Some(position.epoch) => {
+            Some(place) if place.epoch != Some(position.epoch) || place.asked.is_some() => {
                 self.renamed.insert(room.clone(), position.epoch);
             }
             Some(_) => {}
@@ -158,14 +173,13 @@ impl Places {
 
     /// The positions that `hello` names.
     pub(super) fn named(&self) -> impl Iterator<Item = (&RoomName, Position)> {
-        self.rooms.iter().filter_map(|(room, place)| {
-            place.epoch.map(|epoch| (room, Position { epoch, offset: place.offset }))
-        })
+        self.rooms.iter().filter_map(|(room, place)| Some((room, place.named()?)))
     }
 
     /// What the server has not been told yet; it counts as told. Without an epoch it takes an `ack` of its own.
     pub(super) fn untold(&mut self) -> Vec<(RoomName, Option<Epoch>, Offset)> {
-        let behind = self.rooms.iter_mut().filter(|(_, place)| place.offset.min(place.heard) > place.told);
+        let known = self.rooms.iter_mut().filter(|(_, place)| place.asked.is_none());
+        let behind = known.filter(|(_, place)| place.offset.min(place.heard) > place.told);
         behind
             .map(|(room, place)| {
                 place.told = place.offset.min(place.heard);

@@ -163,3 +163,44 @@ fn a_join_behind_a_position_of_a_former_epoch_is_told_what_is_lost_of_it() {
     assert_eq!(returned.hear(reset).len(), 1);
     assert!(returned.takes(7));
 }
+
+/// What the client names at first on its next connection, after it joined at 3 of the epoch 7 and was told these frames.
+fn named_after_a_join_elsewhere(joined_at: u64, told: &[&str]) -> String {
+    let mut returned = Returned { client: Client::new(ClientConfig::default(), Instant::default()) };
+    returned.connect("{}", false);
+    let since = Since::Position(Position { epoch: Epoch(7), offset: Offset(3) });
+    let join = Input::Join { room: RoomName::new(ROOM).unwrap(), since };
+    returned.client.handle(Instant::default(), join);
+    let at = format!(r#""room":"r","epoch":"0000000000000009","message_id":{joined_at}}}"#);
+    returned.hear(&format!(r#"{{"type":"reply","ref":1,"ok":true,{at}"#));
+    returned.hear(&format!(r#"{{"type":"joined",{at}"#));
+    told.iter().for_each(|frame| drop(returned.hear(frame)));
+    returned.client.handle(Instant::default(), Input::Closed(None));
+    returned.client.handle_timeout(Instant::default() + Duration::from_secs(60));
+    returned.client.handle(Instant::default(), Input::Opened);
+    let outputs = std::iter::from_fn(|| returned.client.poll_output());
+    let hello = outputs.filter_map(|output| match output {
+        Output::SendText(text) => Some(text),
+        _ => None,
+    });
+    hello.last().unwrap()
+}
+
+#[test]
+fn who_joined_by_another_historys_number_names_that_until_it_is_known_what_became_of_it() {
+    let asked = r#""r":{"epoch":"0000000000000007","message_id":3}"#;
+    let ping = r#"{"type":"ping"}"#;
+    let reset =
+        r#"{"type":"reset","room":"r","reason":"epoch","epoch":"0000000000000009","from":null,"to":5}"#;
+    for (joined_at, told, named) in [
+        (5, &[][..], asked),
+        // It may overtake the reset.
+        (5, &[ping], asked),
+        (5, &[reset], r#""r":{"epoch":"0000000000000009","message_id":5}"#),
+        // That history went on in this one: there is no reset.
+        (3, &[&message(4)], r#""r":{"epoch":"0000000000000009","message_id":4}"#),
+    ] {
+        let hello = named_after_a_join_elsewhere(joined_at, told);
+        assert!(hello.contains(named), "{joined_at} {told:?}: {hello}");
+    }
+}

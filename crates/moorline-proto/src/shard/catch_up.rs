@@ -64,12 +64,13 @@ impl Shard {
         };
         let name = self.room(room).name.clone();
         let state = survey.state.position();
-        // A reset that is lost with its connection is told again: only what lies before it counts as acknowledged.
+        // A reset that is lost with its connection is told again: only what lies before it counts as acknowledged, and where the
+        // numbers that were named mean nothing here, nothing does.
         let (start, acked, lost) = match survey.resume {
             Resume::Continue(offset) => (Position { offset, ..state }, offset, None),
             Resume::Reset { reason, from, to } => {
                 let start = Position { offset: to, ..state };
-                (start, from.unwrap_or(to), Some(reset(&name, reason, start, from)))
+                (start, from.unwrap_or(Offset::START), Some(reset(&name, reason, start, from)))
             }
         };
         let stood = self.standpoint(key, room).filter(|stood| stood.epoch == start.epoch);

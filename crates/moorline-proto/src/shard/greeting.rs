@@ -56,10 +56,11 @@ impl Shard {
                     match known.map(|known| resume(known, &survey.state)) {
                         // What it names by a former history's number it has: only what lies beyond is lost to it.
                         Some(Resume::Continue(_)) => {}
-                        Some(Resume::Reset { reason, from: from @ Some(_), .. }) => {
+                        // Where its own numbers mean nothing here, that is what it must know.
+                        Some(Resume::Reset { reason, from, .. }) => {
                             resets.push(reset(&request.room, reason, to, from));
                         }
-                        _ => resets.push(reset(&request.room, reason, to, from)),
+                        None => resets.push(reset(&request.room, reason, to, from)),
                     }
                     to
                 }

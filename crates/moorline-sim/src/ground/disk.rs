@@ -82,15 +82,18 @@ impl Ground for Disk {
     }
 
     fn crash(&mut self, unsynced: Unsynced) {
-        // Within a write, or before it.
-        if let Some((store, commit)) = self.store.as_ref().zip(self.commit.take())
-            && unsynced == Unsynced::Kept
-        {
+        let commit = self.commit.take().filter(|_| unsynced != Unsynced::Lost);
+        if let Some((store, commit)) = self.store.as_ref().zip(commit) {
+            if let Unsynced::Killed(writes) | Unsynced::Torn(writes) = unsynced {
+                self.disk.die_after(writes);
+            }
             let _unknown = store.write(&commit); // nobody is told
         }
+        // How much a disk had put in its place by itself.
+        let percent = if matches!(unsynced, Unsynced::Torn(_)) { self.random.below(101) } else { 50 };
         match unsynced {
-            Unsynced::Kept => self.disk.kill(),
-            Unsynced::Lost => self.disk.lose_power(|| self.random.chance(50)),
+            Unsynced::Kept | Unsynced::Killed(_) => self.disk.kill(),
+            Unsynced::Lost | Unsynced::Torn(_) => self.disk.lose_power(|| self.random.chance(percent)),
         }
         self.store = None;
     }

@@ -61,6 +61,10 @@ pub enum Unsynced {
     Lost,
     /// It was just written, as after kill -9; nobody was told.
     Kept,
+    /// The process was killed after so many of its writes to the disk: these are kept.
+    Killed(usize),
+    /// Power was lost after so many of its writes: each sector of these is kept or lost.
+    Torn(usize),
 }
 
 /// What a node lives on.

@@ -19,6 +19,9 @@ use crate::random::Random;
 /// What is wrong at the moment, and what was.
 pub(super) struct Faults {
     random: Random,
+    /// Decides where in a commit the node dies, beside the others' course; none where that happens between commits alone: over a model,
+    /// and in every other world, so that the seeds that are kept repeat what they showed.
+    tears: Option<Random>,
     is_on: bool,
     is_begun: bool,
     full_until: u64,
@@ -29,8 +32,11 @@ pub(super) struct Faults {
 
 impl Faults {
     pub(super) fn new(seed: u64, scenario: Scenario) -> Self {
+        let mut tears = Random(seed ^ 0x9_ec44);
+        let is_torn = scenario == Scenario::Store && tears.chance(50);
         Self {
             random: Random(seed ^ 0xfa_017),
+            tears: is_torn.then_some(tears),
             is_on: scenario != Scenario::Network,
             is_begun: false,
             full_until: 0,
@@ -47,6 +53,21 @@ impl Faults {
             rules.own.age = rules.room.age;
         }
         rules
+    }
+
+    /// What becomes of a commit that is being written when the node dies.
+    fn unsynced(&mut self, is_kept: bool) -> Unsynced {
+        const TORN_PERCENT: usize = 80;
+        /// As many as most commits have.
+        const WRITES_MAX: usize = 9;
+        let tears = self.tears.as_mut().filter(|_| self.is_begun);
+        let writes = tears.and_then(|tears| tears.chance(TORN_PERCENT).then(|| tears.below(WRITES_MAX + 1)));
+        match (writes, is_kept) {
+            (None, true) => Unsynced::Kept,
+            (None, false) => Unsynced::Lost,
+            (Some(writes), true) => Unsynced::Killed(writes),
+            (Some(writes), false) => Unsynced::Torn(writes),
+        }
     }
 
     pub(super) fn count(&mut self, fault: &'static str) {
@@ -145,8 +166,13 @@ impl World {
     /// The node dies where it stands.
     fn crash(&mut self) {
         let is_kept = self.faults.random.chance(40);
-        let unsynced = if is_kept { Unsynced::Kept } else { Unsynced::Lost };
-        self.fault(if is_kept { "kill -9" } else { "loss of power" });
+        let unsynced = self.faults.unsynced(is_kept);
+        self.fault(match unsynced {
+            Unsynced::Kept => "kill -9",
+            Unsynced::Lost => "loss of power",
+            Unsynced::Killed(_) => "kill -9 within a commit",
+            Unsynced::Torn(_) => "loss of power within a commit",
+        });
         self.note(|| format!("the node crashes, what was not synced is {unsynced:?}"));
         self.faults.is_begun = false;
         self.backend.crash(unsynced);
