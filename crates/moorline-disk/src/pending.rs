@@ -78,6 +78,8 @@ struct Inner {
     /// Since when a commit is being written.
     writing_since: Option<Instant>,
     is_closing: bool,
+    /// How often something has changed.
+    changes: u64,
     limits: Limits,
 }
 
@@ -107,6 +109,7 @@ impl Pending {
             trouble: None,
             writing_since: None,
             is_closing: false,
+            changes: 0,
             limits: Limits::default(),
         };
         Self { inner: Mutex::new(inner), changed: Condvar::new() }
@@ -124,6 +127,7 @@ impl Pending {
     fn change(&self, act: impl FnOnce(&mut Inner)) {
         let mut inner = self.lock();
         let was_empty = inner.batch.is_empty();
+        inner.changes += 1;
         act(&mut inner);
         drop(inner);
         if was_empty {
@@ -237,8 +241,25 @@ impl Pending {
 
     /// Waits for so long, or until the store is to close.
     pub(crate) fn pause(&self, at_most: Duration) {
+        if at_most.is_zero() {
+            return;
+        }
         let waited = self.changed.wait_timeout_while(self.lock(), at_most, |inner| !inner.is_closing);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Waits for `rest`, and then until nothing has changed for as long as `quiet`, about `at_most` in all.
+    pub(crate) fn gather(&self, rest: Duration, quiet: Duration, at_most: Duration) {
+        let (begun, mut pause) = (Instant::now(), rest.max(quiet));
+        loop {
+            let before = self.lock().changes;
+            self.pause(pause);
+            pause = quiet;
+            let inner = self.lock();
+            if inner.changes == before || inner.is_closing || begun.elapsed() >= at_most {
+                return;
+            }
+        }
     }
 }
 

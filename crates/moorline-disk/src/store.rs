@@ -18,8 +18,8 @@ use crate::sessions::DiskSessions;
 
 /// How long a commit that failed waits for its next try.
 const RETRY: Duration = Duration::from_secs(1);
-/// After a quiet time a commit waits for so small a share of the least time between two: what was published together is then in one,
-/// and goes out in one write to each receiver.
+/// After a quiet time a commit waits until nothing has come for so small a share of the least time between two: what was published
+/// together is then in one, and goes out in one write to each receiver.
 const GATHER_SHARE: u32 = 10;
 /// How often the log drops what is too old.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
@@ -202,8 +202,10 @@ fn commit_until_closed(ground: &Ground, every: Duration) {
         let has_changes = ground.pending.wait(EXPIRE_EVERY);
         if has_changes {
             let rest = begun.map_or(Duration::ZERO, |begun| every.saturating_sub(begun.elapsed()));
-            let gather = if was_quiet { every / GATHER_SHARE } else { Duration::ZERO };
-            ground.pending.pause(rest.max(gather));
+            match was_quiet {
+                true => ground.pending.gather(rest, every / GATHER_SHARE, every),
+                false => ground.pending.pause(rest),
+            }
             begun = Some(Instant::now());
         }
         let commit = if has_changes { ground.pending.while_writing(|| ground.begin_commit()) } else { None };
