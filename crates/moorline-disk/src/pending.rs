@@ -158,9 +158,14 @@ impl Pending {
     /// # Errors
     /// The store cannot write, or too many wait already.
     pub(crate) fn admit(&self) -> Result<(), StoreError> {
-        let inner = self.lock();
+        let mut inner = self.lock();
+        let is_troubled = inner.trouble().is_some();
+        if is_troubled {
+            // Also who came before that was known.
+            inner.batch.answer(Err(StoreError::Unavailable));
+        }
         let is_full = inner.batch.waiting.len() >= inner.limits.waiting;
-        if is_full || inner.trouble().is_some() { Err(StoreError::Unavailable) } else { Ok(()) }
+        if is_full || is_troubled { Err(StoreError::Unavailable) } else { Ok(()) }
     }
 
     /// A session to keep or to forget. The answer comes with the commit; at once where nobody may wait for one.
@@ -307,10 +312,10 @@ mod tests {
             while pending.trouble().is_none() {
                 std::thread::yield_now();
             }
+            assert!(waits(&mut before), "nobody has asked yet");
             assert_eq!(pending.admit(), Err(StoreError::Unavailable));
-            assert!(waits(&mut before));
-            assert_eq!(pending.wait_for_commit().try_recv(), REFUSED);
             assert_eq!(before[0].try_recv(), REFUSED, "whoever waits behind it is told too");
+            assert_eq!(pending.wait_for_commit().try_recv(), REFUSED);
         });
         assert!(pending.trouble().is_none() && pending.admit().is_ok());
         assert!(waits(&mut [pending.wait_for_commit()]));

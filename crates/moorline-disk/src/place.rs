@@ -56,7 +56,6 @@ pub trait Place: fmt::Debug + Send + 'static {
 #[derive(Debug)]
 pub(crate) struct Directory {
     file: PathBuf,
-    copy: PathBuf,
     doubt: Arc<Doubt>,
     /// The engine locks its file as long as it has it open, and after a failure that is closed for a while: this stays.
     _lock: File,
@@ -91,7 +90,6 @@ impl Directory {
         match lock.try_lock() {
             Ok(()) => Ok(Self {
                 file: directory.join(FILE),
-                copy: directory.join(COPY),
                 doubt: Arc::new(Doubt::left(directory.join(UNSYNCED))),
                 _lock: lock,
             }),
@@ -131,10 +129,27 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let mut copy = create(to)?;
+    let (mut original, mut copy) = (File::open(from)?, create(to)?);
     copy.set_len(0)?;
-    io::copy(&mut File::open(from)?, &mut copy)?;
+    keep_owner(&original, &copy)?;
+    io::copy(&mut original, &mut copy)?;
     copy.sync_all()
+}
+
+/// Whoever could read and write a file can do so with its copy, whoever makes that.
+#[cfg(unix)]
+fn keep_owner(original: &File, copy: &File) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, fchown};
+    let (was, is) = (original.metadata()?, copy.metadata()?);
+    if (was.uid(), was.gid()) != (is.uid(), is.gid()) {
+        fchown(copy, Some(was.uid()), Some(was.gid()))?;
+    }
+    copy.set_permissions(was.permissions())
+}
+
+#[cfg(not(unix))]
+fn keep_owner(_: &File, _: &File) -> io::Result<()> {
+    Ok(())
 }
 
 /// Makes a new name in a directory survive a loss of power, where the system has a way to.
@@ -164,13 +179,16 @@ impl Place for Directory {
         if self.begins().is_some() {
             return Ok(());
         }
-        let copied = copy(&self.file, &self.copy).and_then(|()| fs::rename(&self.copy, &self.file));
+        // What a link leads to, not the link.
+        let file = fs::canonicalize(&self.file)?;
+        let new = file.with_file_name(COPY);
+        let copied = copy(&file, &new).and_then(|()| fs::rename(&new, &file));
         if copied.is_err() {
             // Half a copy would only take the space that may be missing.
-            let _not_there = fs::remove_file(&self.copy);
+            let _not_there = fs::remove_file(&new);
         }
         copied?;
-        sync_directory(&self.file)
+        sync_directory(&file)
     }
 
     fn doubt(&self) -> &Arc<Doubt> {
@@ -247,6 +265,27 @@ mod tests {
         assert_eq!(names(directory.path()), [LOCK, FILE]);
         drop(place);
         assert!(!Directory::existing(directory.path()).expect("a store").doubt.is_raised());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_is_renewed_keeps_its_mode_its_owner_and_its_place() {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+        let (directory, elsewhere) =
+            (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        fail_to_sync(directory.path());
+        let (file, target) = (directory.path().join(FILE), elsewhere.path().join("kept"));
+        fs::rename(&file, &target).expect("moved");
+        symlink(&target, &file).expect("linked");
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o640)).expect("a mode");
+        // Only root may give it away; others see that it stays theirs.
+        let _either = chown(&target, Some(1000), Some(1000));
+        let before = fs::metadata(&target).expect("a file");
+        Directory::existing(directory.path()).expect("a store").renew().expect("renewed");
+        let after = fs::metadata(&target).expect("a file");
+        assert_ne!(before.ino(), after.ino());
+        assert_eq!((before.uid(), before.gid(), before.mode()), (after.uid(), after.gid(), after.mode()));
+        assert!(fs::symlink_metadata(&file).expect("a link").is_symlink());
     }
 
     #[test]

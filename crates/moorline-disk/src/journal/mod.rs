@@ -1,5 +1,6 @@
 //! The file: opened, written in one transaction for each commit, opened again after a failure.
 
+mod chunks;
 mod cleaning;
 mod restore;
 

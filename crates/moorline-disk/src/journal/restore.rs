@@ -3,23 +3,18 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{self, SyncSender};
 
-use moorline_broker::{Claim, MemoryLog, RetentionRules};
+use moorline_broker::{MemoryLog, RetentionRules};
 use moorline_proto::id::RoomName;
 use moorline_proto::position::{Epoch, Offset};
-use moorline_proto::record::Record;
 use moorline_proto::resume::Formers;
 use moorline_proto::session_record::SessionRecord;
 use moorline_proto::time::{Now, Timestamp};
 use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableError};
 
-use super::{Journal, cleaning, open_engine, put_state};
-use crate::entry::{self, ChunkError, Entry, IdRow};
+use super::{Journal, chunks, cleaning, open_engine, put_state};
 use crate::error::{OpenError, WriteError};
-use crate::layout::{
-    CHUNKS, FORMAT, FORMAT_KEY, META, ROOMS, RoomRow, SESSIONS, STATE_KEY, State, space_bytes,
-};
+use crate::layout::{CHUNKS, FORMAT, FORMAT_KEY, META, ROOMS, RoomRow, SESSIONS, STATE_KEY, State};
 use crate::place::Place;
 use crate::session_row::SessionRow;
 
@@ -203,49 +198,24 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Restores the records and the publish ids, in the order in which they were appended. One thread reads ahead and decodes what
-    /// another puts into the log: that halves the time it takes where there are two cores.
+    /// Restores the records and the publish ids, in the order in which they were appended.
     fn chunks(
         &self,
         log: &mut MemoryLog,
         dead: &HashMap<RoomName, Offset>,
         restored: &mut Restored,
     ) -> Result<(), OpenError> {
-        let (sender, receiver) = mpsc::sync_channel(CHUNKS_AHEAD);
-        std::thread::scope(|scope| {
-            let decoding = scope.spawn(move || self.decode_chunks(&sender));
-            for chunk in receiver {
-                restored.next_chunk = chunk.next;
-                restored.chunk_bytes += chunk.bytes;
-                for entry in chunk.entries {
-                    self.put(log, dead, entry);
-                }
+        chunks::each(self.transaction, self.path, |chunk| {
+            restored.next_chunk = chunk.next;
+            restored.chunk_bytes += chunk.bytes;
+            for entry in chunk.entries {
+                self.put(log, dead, entry);
             }
-            decoding.join().unwrap_or_else(|_| Err(self.damaged(&"the engine gave up on it")))
         })
     }
 
-    fn decode_chunks(&self, sender: &SyncSender<Decoded>) -> Result<(), OpenError> {
-        let table = match self.transaction.open_table(CHUNKS) {
-            Ok(table) => table,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
-            Err(error) => return Err(self.damaged(&error)),
-        };
-        let mut names = HashMap::new();
-        for row in table.iter().map_err(|error| self.damaged(&error))? {
-            let (key, chunk) = row.map_err(|error| self.damaged(&error))?;
-            let next = key.value().checked_add(1);
-            let next = next.ok_or_else(|| self.damaged(&"its chunks have used up their numbers"))?;
-            let entries = decode(chunk.value(), &mut names).map_err(|error| self.damaged(&error))?;
-            if sender.send(Decoded { next, bytes: space_bytes(chunk.value()), entries }).is_err() {
-                break; // whoever restores has given up
-            }
-        }
-        Ok(())
-    }
-
-    fn put(&self, log: &mut MemoryLog, dead: &HashMap<RoomName, Offset>, entry: DecodedEntry) {
-        let DecodedEntry { offset, timestamp, claim, record } = entry;
+    fn put(&self, log: &mut MemoryLog, dead: &HashMap<RoomName, Offset>, entry: chunks::Entry) {
+        let chunks::Entry { offset, timestamp, claim, record } = entry;
         if let Some(claim) = claim {
             log.restore_id(&claim, offset, timestamp, self.now);
         }
@@ -255,51 +225,4 @@ impl Reader<'_> {
             log.restore_record(&room, epoch, record, self.now);
         }
     }
-}
-
-/// How many chunks are read ahead: enough that neither thread waits for the other, and a few megabytes at most.
-const CHUNKS_AHEAD: usize = 32;
-
-/// A chunk as the log takes it.
-struct Decoded {
-    /// The number after its own.
-    next: u64,
-    /// What it takes of the file.
-    bytes: u64,
-    entries: Vec<DecodedEntry>,
-}
-
-struct DecodedEntry {
-    offset: Offset,
-    timestamp: Timestamp,
-    claim: Option<Claim>,
-    /// With its room and its history; none where only the publish id is left.
-    record: Option<(RoomName, Epoch, Record)>,
-}
-
-/// The entries of a chunk. Rooms that were met before are in `names`.
-fn decode(chunk: &[u8], names: &mut HashMap<String, RoomName>) -> Result<Vec<DecodedEntry>, ChunkError> {
-    let (epoch, entries) = entry::read_chunk(chunk)?;
-    let decoded = entries.into_iter().map(|entry| match entry {
-        Entry::Record { room, offset, timestamp, except, message, id } => {
-            let record = entry::record(offset, timestamp, except.as_ref(), message)?;
-            let name = match names.get(room) {
-                Some(name) => name.clone(),
-                None => {
-                    let name = RoomName::stored(room).map_err(|error| ChunkError::Name(error.to_string()))?;
-                    names.entry(room.to_owned()).or_insert(name).clone()
-                }
-            };
-            let (offset, timestamp) = (Offset(offset), Timestamp(timestamp));
-            let claim = id.map(IdRow::claim);
-            Ok(DecodedEntry { offset, timestamp, claim, record: Some((name, Epoch(epoch), record)) })
-        }
-        Entry::Id { offset, timestamp, id } => Ok(DecodedEntry {
-            offset: Offset(offset),
-            timestamp: Timestamp(timestamp),
-            claim: Some(id.claim()),
-            record: None,
-        }),
-    });
-    decoded.collect()
 }

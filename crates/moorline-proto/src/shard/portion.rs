@@ -100,3 +100,56 @@ fn is_same(batch: &Batch, name: &RoomName, page: &Page) -> bool {
         && batch.after == page.after
         && ends(&batch.records) == ends(&page.records)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::SessionId;
+    use crate::message::Message;
+    use crate::position::Epoch;
+    use crate::record::{Except, Record};
+    use crate::time::Timestamp;
+
+    const FRAMING: Framing =
+        Framing { text_header: |out, _| out.push(b'|'), ping: |_| {}, pong: |_, _| {}, close: |_, _, _| {} };
+
+    /// The records 5 to 8; 6 is not for `s`.
+    fn encoded() -> EncodedBatch {
+        let session = SessionId::new("s").unwrap();
+        let except = Arc::new(Except { sessions: vec![session], users: vec![] });
+        let record = |offset: u64| Record {
+            offset: Offset(offset),
+            timestamp: Timestamp(0),
+            except: (offset == 6).then(|| Arc::clone(&except)),
+            message: Message::parse(br#"{"type":"m"}"#.to_vec().into()).unwrap(),
+        };
+        let records = (5..=8).map(record).collect();
+        let room = RoomName::new("r").unwrap();
+        EncodedBatch::new(Batch { room, epoch: Epoch(1), after: Offset(4), records }, &FRAMING)
+    }
+
+    #[test]
+    fn who_took_a_part_stands_behind_the_last_record_it_took() {
+        let (encoded, session) = (encoded(), SessionId::new("s").unwrap());
+        let reader = Reader { session: &session, user: None };
+        let portion = Portion::of(&encoded, Offset(4), reader);
+        assert_eq!(portion.ends.len(), 3);
+        let reached: Vec<u64> = (0..=3).map(|count| portion.reached(count, Offset(4)).0).collect();
+        assert_eq!(reached, [4, 5, 7, 8], "6 is not for it: two frames reach to 7");
+        assert_eq!(Portion::of(&encoded, Offset(7), reader).reached(1, Offset(7)), Offset(8));
+    }
+
+    #[test]
+    fn a_batch_for_everybody_is_lent_only_to_who_stands_before_it() {
+        let mut encoded = encoded();
+        encoded.batch.records.iter_mut().for_each(|record| record.except = None);
+        let session = SessionId::new("s").unwrap();
+        let reader = Reader { session: &session, user: None };
+        let whole = Portion::of(&encoded, Offset(4), reader);
+        assert!(matches!(whole.wire, Cow::Borrowed(_)));
+        assert_eq!((whole.reached(2, Offset(4)), whole.reached(4, Offset(4))), (Offset(6), Offset(8)));
+        let rest = Portion::of(&encoded, Offset(6), reader);
+        assert_eq!((rest.ends.len(), rest.reached(1, Offset(6))), (2, Offset(7)));
+        assert!(Portion::of(&encoded, Offset(8), reader).is_empty());
+    }
+}
