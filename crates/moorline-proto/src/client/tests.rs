@@ -45,13 +45,29 @@ impl Returned {
     }
 
     fn come_back(&mut self, established: &str) {
+        self.greet_again();
+        self.establish(established, true);
+    }
+
+    /// The connection is lost. Returns the `hello` on the next one.
+    fn greet_again(&mut self) -> String {
         self.client.handle(Instant::default(), Input::Closed(None));
         self.client.handle_timeout(Instant::default() + Duration::from_secs(60));
-        self.connect(established, true);
+        self.client.handle(Instant::default(), Input::Opened);
+        let outputs = std::iter::from_fn(|| self.client.poll_output());
+        let sent = outputs.filter_map(|output| match output {
+            Output::SendText(text) => Some(text),
+            _ => None,
+        });
+        sent.last().unwrap()
     }
 
     fn connect(&mut self, rooms: &str, resumed: bool) {
         self.client.handle(Instant::default(), Input::Opened);
+        self.establish(rooms, resumed);
+    }
+
+    fn establish(&mut self, rooms: &str, resumed: bool) {
         self.hear(&format!(
             r#"{{"type":"connection_established","session":"s","resume_token":"t","resumed":{resumed},"rooms":{rooms},"heartbeat_ms":30000}}"#
         ));
@@ -164,43 +180,82 @@ fn a_join_behind_a_position_of_a_former_epoch_is_told_what_is_lost_of_it() {
     assert!(returned.takes(7));
 }
 
-/// What the client names at first on its next connection, after it joined at 3 of the epoch 7 and was told these frames.
-fn named_after_a_join_elsewhere(joined_at: u64, told: &[&str]) -> String {
-    let mut returned = Returned { client: Client::new(ClientConfig::default(), Instant::default()) };
-    returned.connect("{}", false);
+/// A client that asked to join at 3 of the epoch 7, and has no answer.
+fn joining_elsewhere() -> Returned {
+    let mut joining = Returned { client: Client::new(ClientConfig::default(), Instant::default()) };
+    joining.connect("{}", false);
     let since = Since::Position(Position { epoch: Epoch(7), offset: Offset(3) });
     let join = Input::Join { room: RoomName::new(ROOM).unwrap(), since };
-    returned.client.handle(Instant::default(), join);
-    let at = format!(r#""room":"r","epoch":"0000000000000009","message_id":{joined_at}}}"#);
-    returned.hear(&format!(r#"{{"type":"reply","ref":1,"ok":true,{at}"#));
-    returned.hear(&format!(r#"{{"type":"joined",{at}"#));
-    told.iter().for_each(|frame| drop(returned.hear(frame)));
-    returned.client.handle(Instant::default(), Input::Closed(None));
-    returned.client.handle_timeout(Instant::default() + Duration::from_secs(60));
-    returned.client.handle(Instant::default(), Input::Opened);
-    let outputs = std::iter::from_fn(|| returned.client.poll_output());
-    let hello = outputs.filter_map(|output| match output {
-        Output::SendText(text) => Some(text),
-        _ => None,
-    });
-    hello.last().unwrap()
+    joining.client.handle(Instant::default(), join);
+    joining
+}
+
+/// The answer comes: its membership begins at this number of the epoch 9.
+fn joined_elsewhere(mut joining: Returned, at: u64) -> Returned {
+    let at = format!(r#""room":"r","epoch":"0000000000000009","message_id":{at}}}"#);
+    joining.hear(&format!(r#"{{"type":"reply","ref":1,"ok":true,{at}"#));
+    joining.hear(&format!(r#"{{"type":"joined",{at}"#));
+    joining
+}
+
+const PING: &str = r#"{"type":"ping"}"#;
+const RESET: &str =
+    r#"{"type":"reset","room":"r","reason":"epoch","epoch":"0000000000000009","from":null,"to":5}"#;
+const POSITION: &str = r#"{"type":"position","room":"r","epoch":"0000000000000009","message_id":6}"#;
+const ASKED: &str = r#""positions":{"r":{"epoch":"0000000000000007","message_id":3}}"#;
+
+fn names(offset: u64) -> String {
+    format!(r#""positions":{{"r":{{"epoch":"0000000000000009","message_id":{offset}}}}}"#)
 }
 
 #[test]
 fn who_joined_by_another_historys_number_names_that_until_it_is_known_what_became_of_it() {
-    let asked = r#""r":{"epoch":"0000000000000007","message_id":3}"#;
-    let ping = r#"{"type":"ping"}"#;
-    let reset =
-        r#"{"type":"reset","room":"r","reason":"epoch","epoch":"0000000000000009","from":null,"to":5}"#;
     for (joined_at, told, named) in [
-        (5, &[][..], asked),
+        (5, &[][..], ASKED),
         // It may overtake the reset.
-        (5, &[ping], asked),
-        (5, &[reset], r#""r":{"epoch":"0000000000000009","message_id":5}"#),
+        (5, &[PING], ASKED),
+        (5, &[RESET], &names(5)),
         // That history went on in this one: there is no reset.
-        (3, &[&message(4)], r#""r":{"epoch":"0000000000000009","message_id":4}"#),
+        (3, &[&message(4)], &names(4)),
+        (3, &[POSITION], &names(6)),
     ] {
-        let hello = named_after_a_join_elsewhere(joined_at, told);
+        let mut joined = joined_elsewhere(joining_elsewhere(), joined_at);
+        told.iter().for_each(|frame| drop(joined.hear(frame)));
+        let hello = joined.greet_again();
         assert!(hello.contains(named), "{joined_at} {told:?}: {hello}");
     }
+}
+
+#[test]
+fn who_joined_by_another_historys_number_acknowledges_nothing_until_it_is_known_what_became_of_it() {
+    let mut joined = joined_elsewhere(joining_elsewhere(), 5);
+    assert_eq!(joined.hear(PING), [Output::SendText(r#"{"type":"pong"}"#.to_owned())]);
+    joined.hear(RESET);
+    let pong = joined.hear(PING);
+    assert!(matches!(&pong[..], [Output::SendText(text)] if text.contains(&names(5))), "{pong:?}");
+}
+
+#[test]
+fn another_historys_number_went_on_where_no_reset_follows_on_the_next_connection() {
+    let mut joined = joined_elsewhere(joining_elsewhere(), 5);
+    joined.come_back(RENAMED);
+    // The reset may still have been to come.
+    assert!(joined.greet_again().contains(ASKED));
+    joined.establish(RENAMED, true);
+    let pong = joined.hear(PING);
+    assert!(matches!(&pong[..], [Output::SendText(text)] if text.contains(&names(3))), "{pong:?}");
+    let hello = joined.greet_again();
+    assert!(hello.contains(&names(3)), "{hello}");
+}
+
+#[test]
+fn a_join_elsewhere_that_was_sent_twice_does_not_bring_the_other_historys_number_back() {
+    let mut joining = joining_elsewhere();
+    // It was carried out, and its answer lost with the connection.
+    joining.come_back(RENAMED);
+    assert!(joining.takes(13));
+    let mut joined = joined_elsewhere(joining, 5);
+    assert_eq!(joined.stands(), Some((Some(Epoch(9)), 13)));
+    let hello = joined.greet_again();
+    assert!(hello.contains(&names(13)), "{hello}");
 }
