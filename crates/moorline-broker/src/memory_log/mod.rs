@@ -91,7 +91,10 @@ impl MemoryLog {
 
     /// Keeps a record of that history, unless its room has cut it already.
     fn keep(&mut self, name: &RoomName, (epoch, record): (Epoch, Record), at: LogTime, now: LogTime) {
-        let room = self.rooms.entry(name.clone()).or_insert_with(|| Room::new(self.rules.class(name)));
+        let room = match self.rooms.get_mut(name) {
+            Some(room) => room,
+            None => self.rooms.entry(name.clone()).or_insert_with(|| Room::new(self.rules.class(name))),
+        };
         if record.offset <= room.cut() {
             return;
         }
