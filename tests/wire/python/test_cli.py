@@ -432,6 +432,40 @@ def test_tail_resumes_its_session_and_prints_nothing_twice(stand_in):
     assert "not connected (close code 1001, drain); trying again in 0.0 s" in done.said
 
 
+def test_tail_in_a_session_that_begins_again_prints_nothing_twice(stand_in):
+    """As after a copy of the store was put back: the session is there, and in the room, but knows an older token."""
+    asked, epoch = [], "00000000000000bb"
+
+    def notes(talk, *ids):
+        for id in ids:
+            talk.send(type="note", room="r", message_id=id, timestamp="T")
+
+    def begin_anew(talk, reason):
+        talk.send(type="reset", room="r", reason=reason, epoch=epoch, **{"from": None, "to": 0})
+        notes(talk, 1, 2, 3, 4)
+
+    def talk(talk):
+        if len(server.seen) == 1:
+            talk.establish("r")
+            notes(talk, 1, 2, 3)
+            return talk.close(1001)
+        talk.next()
+        talk.send(type="connection_established", session="s", resume_token="u", resumed=False, heartbeat_ms=30000,
+                  rooms={"r": {"epoch": epoch, "message_id": 4, "replayed": 4}})
+        begin_anew(talk, "expired")
+        asked.append(join := talk.next())
+        talk.send(type="reply", ref=join["ref"], ok=True, room="r", epoch=epoch, message_id=0)
+        talk.send(type="joined", room="r", epoch=epoch, message_id=0)
+        begin_anew(talk, "epoch")
+        notes(talk, 5)
+
+    server = stand_in(lambda *_: talk)
+    done = run(server, "tail", "r", "--limit", "8")
+    assert [line.split()[1] for line in done.lines] == ["1", "2", "3", "1", "2", "3", "4", "5"]
+    assert done.said.count("reset") == 1 and "reset (epoch)" in done.said
+    assert [join["since"] for join in asked] == [{"epoch": "00000000000000aa", "message_id": 3}]
+
+
 def test_tail_tries_again_where_the_server_is_too_busy(stand_in):
     def talk(talk):
         if len(server.seen) > 1:

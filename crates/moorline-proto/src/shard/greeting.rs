@@ -31,7 +31,9 @@ impl Shard {
                 continue;
             }
             if let Some(known) = named(claim, &request.room, position.epoch).filter(|_| is_new) {
-                let from = (known.epoch == position.epoch).then_some(known.offset);
+                // A number that the room has not come to, as from before the log began anew, means nothing here.
+                let is_known = known.epoch == position.epoch && known.offset <= position.offset;
+                let from = is_known.then_some(known.offset);
                 resets.push(reset(&request.room, ResetReason::Expired, position, from));
                 if !request.room.is_own() && claim.home.as_ref() != Some(&request.room) {
                     continue;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use moorline::{CloseCode, Epoch, Offset, Position, RoomName};
+use moorline::{CloseCode, Offset, Position, RoomName};
 use moorline_proto::client::{Client, ClientConfig, Event, Input, Output};
 use moorline_proto::error::ErrorCode;
 use moorline_proto::identity::Token;
@@ -89,8 +89,8 @@ enum Phase {
     Reading,
     /// Joined to learn the room's epoch, without which a message's id is no position.
     Learning(Offset),
-    /// Joining again from the message on. What comes before that is answered would come twice.
-    Rewinding(Offset),
+    /// Joining again from there. What comes before that is answered would come twice.
+    Rewinding(Position),
 }
 
 /// One room, followed for as long as [`Follower::next`] is called.
@@ -314,18 +314,21 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// A session that goes on is still in the room, unless it had not come that far. A new one is not.
+    /// A session that goes on is still in the room, unless it had not come that far. So is one whose token the server does not know, as
+    /// after a copy of its store was put back; but that begins again where the server says. A new one is not.
     fn established(&mut self, resumed: bool) -> Seen {
         self.was_established = true;
-        let stands = self.machine.position(&self.subject.room).filter(|_| resumed);
+        let member = self.machine.position(&self.subject.room);
         // What was not answered, the machine asks again by itself.
         if self.machine.unanswered() == 0 {
-            match (stands, self.phase) {
-                (Some((Some(epoch), _)), Phase::Learning(after) | Phase::Rewinding(after)) => {
-                    self.rewind(epoch, after);
+            match (member, self.phase, self.stands) {
+                (Some((Some(epoch), _)), Phase::Learning(offset), _) => {
+                    self.rewind(Position { epoch, offset })
                 }
-                (Some(_), _) => {}
-                (None, _) => self.join(),
+                (Some(_), Phase::Rewinding(position), _) => self.rewind(position),
+                (Some(_), Phase::Reading, Some(stands)) if !resumed => self.rewind(stands),
+                (Some(_), ..) if resumed => {}
+                _ => self.join(),
             }
         }
         Seen::Connected { resumed }
@@ -346,16 +349,15 @@ impl<'a> Follower<'a> {
         self.tell(Input::Join { room, since });
     }
 
-    fn rewind(&mut self, epoch: Epoch, after: Offset) {
-        self.phase = Phase::Rewinding(after);
-        let since = Since::Position(Position { epoch, offset: after });
-        let room = self.subject.room.clone();
+    fn rewind(&mut self, position: Position) {
+        self.phase = Phase::Rewinding(position);
+        let (room, since) = (self.subject.room.clone(), Since::Position(position));
         self.tell(Input::Join { room, since });
     }
 
     fn joined(&mut self, position: Position) {
-        if let Phase::Learning(after) = self.phase {
-            self.rewind(position.epoch, after);
+        if let Phase::Learning(offset) = self.phase {
+            self.rewind(Position { offset, ..position });
         } else {
             self.phase = Phase::Reading;
             self.stands = Some(position);
