@@ -104,6 +104,11 @@ impl OpenError {
             DatabaseError::Storage(StorageError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
                 Self::NotOurs { path: path.to_owned(), why: "it does not begin as a database does" }
             }
+            DatabaseError::Storage(StorageError::Io(error))
+                if error.kind() == io::ErrorKind::UnexpectedEof =>
+            {
+                Self::damaged(path, "it ends before it should")
+            }
             DatabaseError::Storage(StorageError::Io(error)) => Self::io(path, error),
             DatabaseError::Storage(StorageError::Corrupted(why)) => Self::damaged(path, why),
             error => Self::damaged(path, error.to_string()),

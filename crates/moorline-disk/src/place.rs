@@ -85,6 +85,14 @@ impl Directory {
     }
 
     fn locked(directory: &Path) -> Result<Self, OpenError> {
+        let file = directory.join(FILE);
+        if fs::metadata(&file).is_ok_and(|found| found.len() == 0) {
+            // A copy that failed leaves such a one: to begin anew there would lose everything without a word.
+            return Err(OpenError::damaged(
+                &file,
+                "it is empty, and is to be removed where nothing was in it",
+            ));
+        }
         let path = directory.join(LOCK);
         let lock = create(&path).map_err(|error| OpenError::io(&path, error))?;
         match lock.try_lock() {

@@ -161,21 +161,18 @@ def test_bad_file_that_is_something_else(tmp_path, content):
     assert (directory / FILE).read_bytes() == content
 
 
-def test_bad_file_of_no_length(kept, tmp_path):
-    """Nothing is in it, so nothing is lost by beginning anew; to refuse is as good."""
-    directory = tmp_path / "data"
+@pytest.mark.parametrize("length", [0, 100])
+def test_bad_file_of_no_length(tmp_path, filled, length):
+    """What a copy that failed leaves: whoever begins anew there loses everything without a word."""
+    server, _, _ = filled
+    directory = tmp_path / "copy"
     directory.mkdir(mode=0o700)
-    (directory / FILE).touch(mode=0o600)
-    try:
-        server = kept(directory=directory)
-    except AssertionError as refused:
-        assert FILE in str(refused) or str(directory) in str(refused), refused
-        assert "panicked" not in str(refused)
-    else:
-        room = unique("room")
-        ids = server.to_room(room, 2)
-        server.restart("kill")
-        assert [each["message_id"] for each in server.messages(room)] == ids
+    content = (server.directory / FILE).read_bytes()[:length]
+    (directory / FILE).write_bytes(content)
+    starts_not(directory, FILE, codes=(1, 2))
+    for command in ["stats", "check", "compact", "new-epoch", "export"]:
+        assert "is damaged" in store(command, directory, code=1).stderr
+    assert (directory / FILE).read_bytes() == content
 
 
 def test_bad_file_with_damage_in_it(filled):

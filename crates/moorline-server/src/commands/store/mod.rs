@@ -29,7 +29,7 @@ pub(crate) struct Store {
 enum Command {
     /// Show what is in it
     Stats,
-    /// Look for damage; nothing is changed
+    /// Look for damage; what is kept is not changed
     Check,
     /// Make its file as small as it can be
     Compact,
