@@ -196,7 +196,7 @@ impl Drop for Alarm<'_> {
 /// The thread.
 fn commit_until_closed(ground: &Ground, every: Duration) {
     let _alarm = Alarm(ground);
-    let (mut expired, mut begun) = (Instant::now(), None::<Instant>);
+    let (mut expired, mut begun) = (None::<Instant>, None::<Instant>);
     loop {
         let was_quiet = !ground.pending.has_changes();
         let has_changes = ground.pending.wait(EXPIRE_EVERY);
@@ -216,8 +216,8 @@ fn commit_until_closed(ground: &Ground, every: Duration) {
         } else if ground.pending.is_closing() {
             return;
         }
-        if expired.elapsed() >= EXPIRE_EVERY {
-            expired = Instant::now();
+        if expired.is_none_or(|at| at.elapsed() >= EXPIRE_EVERY) {
+            expired = Some(Instant::now());
             ground.broker.expire();
             metrics::gauge!("moorline_store_bytes").set(ground.file_bytes() as f64);
         }
