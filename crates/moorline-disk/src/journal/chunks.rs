@@ -1,5 +1,4 @@
-//! Chunks read back: two threads read and decode, and whoever restores gets them in their order. Half of the time that opening takes is
-//! spent there, and the rest cannot be divided.
+//! Chunks read back: two threads read and decode, and whoever restores gets them in their order.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -20,9 +19,10 @@ use crate::layout::{CHUNKS, space_bytes};
 /// Threads that decode; with more, all wait for the one who restores.
 const THREADS: usize = 2;
 /// How many chunks a thread takes at a time.
-const TURN: usize = 16;
-/// How many turns may be decoded before they are restored: enough that nobody waits, and some tens of megabytes at most.
-const TURNS_AHEAD: usize = 4;
+const TURN: usize = 8;
+/// How many turns may wait, decoded or not, to be restored. With those at which the threads are that is 32 chunks: two megabytes of small messages,
+/// and a chunk is never longer than its bound and one message.
+const TURNS_AHEAD: usize = 2;
 
 /// A chunk as the log takes it.
 pub(super) struct Chunk {
@@ -71,6 +71,7 @@ fn decode(chunk: &[u8], names: &mut HashMap<String, RoomName>) -> Result<Vec<Ent
 
 type Turn = Result<Vec<Chunk>, OpenError>;
 type Row = (AccessGuard<'static, u64>, AccessGuard<'static, &'static [u8]>);
+type Rows = Result<Vec<Row>, StorageError>;
 
 /// Which chunks come next, and where what becomes of them is handed in: in their order, whoever is done first.
 struct Source {
@@ -98,8 +99,6 @@ impl Source {
         Ok(rows)
     }
 }
-
-type Rows = Result<Vec<Row>, StorageError>;
 
 /// Shows all chunks of a file, in order.
 ///
