@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use moorline_proto::batch::{Batch, Ephemeral, Page};
+use moorline_proto::batch::{Batch, Ephemeral, Page, ReadFrom};
 use moorline_proto::error::{ErrorCode, Rejection};
 pub use moorline_proto::frame::Durability;
-use moorline_proto::id::{RoomName, SessionId, UserId};
+use moorline_proto::id::{RoomName, SessionId, StreamName, UserId};
 use moorline_proto::message::Message;
-use moorline_proto::position::{Offset, Position};
+use moorline_proto::position::Position;
 use moorline_proto::record::Except;
 use moorline_proto::resume::RoomState;
 pub use moorline_proto::resume::{Survey, SurveyRequest};
+use moorline_proto::stream::{Cancel, Command, Done, StreamError, StreamView};
 
 use crate::log::{AppendError, LogStats, PublishKey, ReadLimit};
 
@@ -64,6 +65,9 @@ pub enum BrokerError {
     /// The log refused it.
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// The stream refused it.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
     /// No such durability here. The sender's fault.
     #[error("this node keeps records at durability {strongest:?} at most")]
     Durability {
@@ -92,6 +96,7 @@ impl BrokerError {
             Self::Durability { .. } => ErrorCode::DurabilityUnavailable,
             Self::Behind => ErrorCode::Overloaded,
             Self::CannotKeep | Self::Unavailable => ErrorCode::Unavailable,
+            Self::Stream(error) => return error.rejection(),
         };
         Rejection::new(code, self.to_string())
     }
@@ -104,6 +109,8 @@ pub enum Announcement {
     Batch(Batch),
     /// Something was said that is not stored.
     Ephemeral(Ephemeral),
+    /// Somebody asks the producer of a stream to stop.
+    Cancel(Cancel),
     /// Announcements were lost: any room may have records that were not announced. Read the logs.
     Lost,
 }
@@ -142,14 +149,42 @@ pub trait Broker: Send + Sync + 'static {
     /// The opposite of one [`Broker::subscribe`].
     fn unsubscribe(&self, room: RoomName);
 
-    /// Reads a room's log after an offset.
+    /// Asks something of a stream of a named room. What changes is announced as [`Broker::publish`] does, and answered as a publish
+    /// with the broker's strongest durability is; repeating a command whose answer was lost is safe.
+    ///
+    /// # Errors
+    /// Says why; nothing was changed then, unless it is [`BrokerError::Unavailable`] or [`StreamError::TooBig`].
+    fn stream(
+        &self,
+        room: RoomName,
+        stream: StreamName,
+        command: Command,
+    ) -> BoxFuture<'static, Result<Done, BrokerError>>;
+
+    /// The open streams of a room, sorted, without their texts.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unavailable`].
+    fn open_streams(&self, room: RoomName) -> BoxFuture<'static, Result<Vec<StreamView>, BrokerError>>;
+
+    /// One stream, as far as readers may see it; none where it is not kept.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unavailable`].
+    fn view_stream(
+        &self,
+        room: RoomName,
+        stream: StreamName,
+    ) -> BoxFuture<'static, Result<Option<StreamView>, BrokerError>>;
+
+    /// Reads a page of a room's log.
     ///
     /// # Errors
     /// [`BrokerError::Unavailable`].
     fn read(
         &self,
         room: RoomName,
-        after: Offset,
+        from: ReadFrom,
         limit: ReadLimit,
     ) -> BoxFuture<'static, Result<Page, BrokerError>>;
 

@@ -20,7 +20,7 @@ pub use broker::{
     SurveyRequest,
 };
 pub use local_broker::LocalBroker;
-pub use log::{AppendError, Appended, Draft, Log, LogExt, LogStats, PublishKey, ReadLimit};
+pub use log::{AppendError, Appended, Draft, Log, LogExt, LogStats, New, PublishKey, ReadLimit, Streamed};
 pub use memory_log::{
     Claim, Client, Fingerprint, History, MemoryLog, PrefixRetention, Retention, RetentionRules, RoomHead,
 };

@@ -3,12 +3,14 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use moorline_proto::id::{PublishId, RoomName};
+use moorline_proto::batch::ReadFrom;
+use moorline_proto::id::{PublishId, RoomName, SessionId, StreamName};
 use moorline_proto::message::Message;
 use moorline_proto::position::{Offset, Position};
 use moorline_proto::record::{Except, Record};
 use moorline_proto::resume::RoomState;
-use moorline_proto::time::Now;
+use moorline_proto::stream::{Canceller, Command, Done, Entry, Merging, StreamError, StreamView};
+use moorline_proto::time::{Instant, Now};
 
 /// What makes a publish idempotent: its id, within the one who sent it (and the room).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -67,6 +69,28 @@ pub enum AppendError {
     OffsetsExhausted,
 }
 
+/// A record that has its place; before it, the room's head was `after`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct New {
+    /// The head before.
+    pub after: Offset,
+    /// The record as readers get it.
+    pub record: Record,
+}
+
+/// What became of a stream's command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Streamed {
+    /// The answer.
+    pub result: Result<Done, StreamError>,
+    /// What readers get, in order: pieces as chunks, the terminal record. A refusal may bring some too.
+    pub records: Vec<New>,
+    /// Whether anything was changed that is to be kept.
+    pub is_change: bool,
+    /// The session to be told that somebody asks to stop.
+    pub asked: Option<(SessionId, Canceller)>,
+}
+
 /// How much one read returns. At least one record, where there is one.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadLimit {
@@ -111,9 +135,25 @@ pub trait Log: Send + 'static {
     /// Says why nothing was kept.
     fn append(&mut self, room: &RoomName, draft: Draft, now: Now) -> Result<Appended, AppendError>;
 
-    /// Shows the kept records after an offset, in order, until `visit` breaks off. Nothing is copied: who only counts
+    /// Asks something of a stream. A command finds the lease as it is at `now`: one that ran out is over.
+    fn stream(&mut self, room: &RoomName, stream: &StreamName, command: &Command, now: Now) -> Streamed;
+
+    /// Shows text that waited ([`SHOW_EVERY`](moorline_proto::stream::SHOW_EVERY)), and ends streams whose lease ran out, as orphaned. Bounded
+    /// work per call; the time of the next one is [`Log::lapses_at`].
+    fn lapse(&mut self, now: Now) -> Vec<(RoomName, New)>;
+
+    /// When [`Log::lapse`] has something to do; none as long as nothing is asked of a stream.
+    fn lapses_at(&self) -> Option<Instant>;
+
+    /// The open streams of a room, sorted, without their texts, as they stood at the offset `head`.
+    fn open_streams(&self, room: &RoomName, head: Offset) -> Vec<StreamView>;
+
+    /// One stream as it stood at the offset `head`.
+    fn view_stream(&self, room: &RoomName, stream: &StreamName, head: Offset) -> Option<StreamView>;
+
+    /// Shows what is kept of a room, in order, until `visit` breaks off. Nothing is copied: who only counts
     /// pays for counting.
-    fn visit(&self, room: &RoomName, after: Offset, visit: &mut dyn FnMut(&Record) -> ControlFlow<()>);
+    fn visit(&self, room: &RoomName, from: ReadFrom, visit: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>);
 
     /// Removes a room's records; its head stays, and becomes its cut.
     fn clear(&mut self, room: &RoomName);
@@ -133,16 +173,38 @@ pub trait Log: Send + 'static {
 
 /// What follows from [`Log::visit`].
 pub trait LogExt: Log {
-    /// The kept records after an offset, in order, up to the limit.
+    /// What is kept after an offset, in order, up to the limit.
     fn read(&self, room: &RoomName, after: Offset, limit: ReadLimit) -> Vec<Record> {
-        let (mut records, mut bytes) = (Vec::new(), 0);
-        self.visit(room, after, &mut |record| {
-            bytes += record.cost_bytes();
-            records.push(record.clone());
-            let is_full = records.len() >= limit.records.max(1) || bytes >= limit.bytes;
-            if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        self.page(room, ReadFrom::After(after), Offset::MAX, limit).0
+    }
+
+    /// What is kept from there, in order, up to the limit and no further than `head`, with the pieces of streams merged into chunks: the records
+    /// of a [`Page`](moorline_proto::batch::Page), its `reached` and its `end`.
+    fn page(
+        &self,
+        room: &RoomName,
+        from: ReadFrom,
+        head: Offset,
+        limit: ReadLimit,
+    ) -> (Vec<Record>, Vec<Offset>, Offset) {
+        let (stand_at, mut end) = match from {
+            ReadFrom::After(after) => (None, head.max(after)),
+            ReadFrom::Texts { at, .. } => (Some(at), at),
+        };
+        let mut merging = Merging::new(stand_at);
+        self.visit(room, from, &mut |entry| {
+            if entry.offset() > head {
+                return ControlFlow::Break(());
+            }
+            if merging.len() >= limit.records.max(1) || merging.bytes() >= limit.bytes {
+                end = merging.end();
+                return ControlFlow::Break(());
+            }
+            merging.push(entry);
+            ControlFlow::Continue(())
         });
-        records
+        let (records, reached) = merging.finish();
+        (records, reached, end)
     }
 }
 

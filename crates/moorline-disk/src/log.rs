@@ -4,11 +4,12 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use moorline_broker::{AppendError, Appended, Draft, Log, LogStats, MemoryLog};
-use moorline_proto::id::RoomName;
+use moorline_broker::{AppendError, Appended, Draft, Log, LogStats, MemoryLog, New, Streamed};
+use moorline_proto::batch::ReadFrom;
+use moorline_proto::id::{RoomName, StreamName};
 use moorline_proto::position::Offset;
-use moorline_proto::record::Record;
 use moorline_proto::resume::RoomState;
+use moorline_proto::stream::{Command, Entry as LogEntry, StreamView};
 use moorline_proto::time::{Instant, Now};
 
 use crate::entry::Entry;
@@ -70,8 +71,28 @@ impl Log for DiskLog {
         Ok(appended)
     }
 
-    fn visit(&self, room: &RoomName, after: Offset, visit: &mut dyn FnMut(&Record) -> ControlFlow<()>) {
-        lock(&self.memory).visit(room, after, visit);
+    fn stream(&mut self, room: &RoomName, stream: &StreamName, command: &Command, now: Now) -> Streamed {
+        lock(&self.memory).stream(room, stream, command, now)
+    }
+
+    fn lapse(&mut self, now: Now) -> Vec<(RoomName, New)> {
+        lock(&self.memory).lapse(now)
+    }
+
+    fn lapses_at(&self) -> Option<Instant> {
+        lock(&self.memory).lapses_at()
+    }
+
+    fn open_streams(&self, room: &RoomName, head: Offset) -> Vec<StreamView> {
+        lock(&self.memory).open_streams(room, head)
+    }
+
+    fn view_stream(&self, room: &RoomName, stream: &StreamName, head: Offset) -> Option<StreamView> {
+        lock(&self.memory).view_stream(room, stream, head)
+    }
+
+    fn visit(&self, room: &RoomName, from: ReadFrom, visit: &mut dyn FnMut(LogEntry<'_>) -> ControlFlow<()>) {
+        lock(&self.memory).visit(room, from, visit);
     }
 
     fn clear(&mut self, room: &RoomName) {

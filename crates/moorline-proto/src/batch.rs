@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::id::RoomName;
 use crate::message::Message;
-use crate::position::{Epoch, Offset, Position};
+use crate::position::{Epoch, Offset};
 use crate::record::{Except, Record};
 use crate::time::Timestamp;
 
@@ -21,13 +21,22 @@ pub struct Batch {
     pub after: Offset,
     /// In order, never empty.
     pub records: Vec<Record>,
+    /// Where a reader stands after each of them, where chunks of streams among them bring more than what stands at their own offsets;
+    /// else empty: it stands at the record.
+    pub reached: Vec<Offset>,
 }
 
 impl Batch {
-    /// The offset of its last record.
+    /// How far its last record brings a reader.
     #[must_use]
     pub fn last(&self) -> Offset {
-        self.records.last().map_or(self.after, |record| record.offset)
+        self.records.len().checked_sub(1).map_or(self.after, |last| self.reach(last))
+    }
+
+    /// Where a reader stands that has everything up to and including the record at `index`.
+    #[must_use]
+    pub fn reach(&self, index: usize) -> Offset {
+        self.reached.get(index).copied().unwrap_or_else(|| self.records[index].offset)
     }
 }
 
@@ -139,32 +148,51 @@ impl EncodedEphemeral {
     }
 }
 
+/// From where a room's log is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// Everything that lies after this. Pieces of streams are merged, and stand where the first of them stood.
+    After(Offset),
+    /// The text of the streams that were open at `at`, up to there, of which the pieces up to `after` are left out. All of it stands at
+    /// `at`: what a reader needs before what lies after `at` makes sense to it.
+    Texts {
+        /// Where the reader stands.
+        at: Offset,
+        /// How far it has come in those texts.
+        after: Offset,
+    },
+}
+
 /// Where a page of a room's log was read, and what lay there.
 #[derive(Clone, Debug)]
 pub struct Page {
     /// What the log knew of the room when it was read.
     pub state: crate::resume::RoomState,
     /// Where reading began.
-    pub after: Offset,
-    /// The records after it, in order, as many as the limit allowed; nothing lies between them.
+    pub from: ReadFrom,
+    /// What lies there, in order, as much as the limit allowed; nothing lies between them.
     pub records: Vec<Record>,
+    /// As in [`Batch::reached`]. Where texts are read: how far a reader has come in those texts.
+    pub reached: Vec<Offset>,
+    /// How far it goes.
+    pub end: Offset,
 }
 
 impl Page {
-    /// Whether nothing lies behind its last record.
+    /// Whether nothing lies behind it.
     #[must_use]
     pub fn is_last(&self) -> bool {
-        self.records.last().is_none_or(|record| record.offset >= self.state.head)
+        match self.from {
+            ReadFrom::After(_) => self.end >= self.state.head,
+            ReadFrom::Texts { at, .. } => self.end >= at,
+        }
     }
 
-    /// Where a reader stands after it.
+    /// The offset after which its batch begins.
     #[must_use]
-    pub fn end(&self) -> Position {
-        let offset = if self.is_last() {
-            self.state.head.max(self.after)
-        } else {
-            self.records.last().map_or(self.after, |record| record.offset)
-        };
-        Position { epoch: self.state.epoch, offset }
+    pub const fn after(&self) -> Offset {
+        match self.from {
+            ReadFrom::After(after) | ReadFrom::Texts { after, .. } => after,
+        }
     }
 }

@@ -59,6 +59,18 @@ error_codes! {
     MessageTooBig = "message_too_big", 413;
     /// The publish id was used for another message.
     Conflict = "conflict", 409;
+    /// Another principal holds the stream.
+    StreamTaken = "stream_taken", 409;
+    /// The stream has its terminal record.
+    StreamEnded = "stream_ended", 409;
+    /// The fence is not the present one of this principal.
+    Fenced = "fenced", 409;
+    /// An append beyond the stream's length.
+    AtMismatch = "at_mismatch", 409;
+    /// The append would make the stream's text too long.
+    StreamTooBig = "stream_too_big", 413;
+    /// A reader asked to stop.
+    StreamCancelled = "stream_cancelled", 409;
     /// This node cannot keep a record that safely.
     DurabilityUnavailable = "durability_unavailable", 409;
     /// Nothing here handles application messages.
@@ -113,12 +125,14 @@ pub struct Rejection {
     pub message: String,
     /// When a later try may succeed, where that is known.
     pub retry_in: Option<Duration>,
+    /// The length of the stream's text in code points, for `at_mismatch`.
+    pub at: Option<u64>,
 }
 
 impl Rejection {
     /// A refusal with its explanation.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), retry_in: None }
+        Self { code, message: message.into(), retry_in: None, at: None }
     }
 
     /// The same, saying when a later try may succeed.
@@ -134,15 +148,21 @@ impl Rejection {
     }
 }
 
-/// As the wire has it: `code`, `message`, and `retry_in_ms` where it is known.
+/// As the wire has it: `code`, `message`, and `retry_in_ms` and `at` where they are known.
 impl serde::Serialize for Rejection {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let retry_in_ms = self.retry_in_ms();
-        let mut out = serializer.serialize_struct("Rejection", 2 + usize::from(retry_in_ms.is_some()))?;
+        let mut out = serializer.serialize_struct(
+            "Rejection",
+            2 + usize::from(retry_in_ms.is_some()) + usize::from(self.at.is_some()),
+        )?;
         out.serialize_field("code", self.code.as_str())?;
         out.serialize_field("message", &self.message)?;
         if let Some(retry_in_ms) = retry_in_ms {
             out.serialize_field("retry_in_ms", &retry_in_ms)?;
+        }
+        if let Some(at) = self.at {
+            out.serialize_field("at", &at)?;
         }
         out.end()
     }

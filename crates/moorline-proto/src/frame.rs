@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::error::Rejection;
-use crate::id::{Owner, PublishId, RoomName, SessionId, UserId};
+use crate::id::{Owner, PublishId, RoomName, SessionId, StreamName, UserId};
 use crate::identity::Token;
 use crate::message::Message;
 use crate::position::{Epoch, Offset, Position};
 use crate::record::Except;
 use crate::resume::{ResetReason, Since};
+use crate::stream::{Canceller, Command, Done, Holder, Lease, Open, Outcome};
 use crate::time::Timestamp;
 use crate::token::ResumeToken;
 
@@ -53,6 +55,8 @@ pub enum ClientFrame {
     },
     /// Append a message.
     Publish(Box<Publish>),
+    /// Something about a stream.
+    Stream(Box<StreamFrame>),
     /// Everything up to here has been processed.
     Ack {
         /// In this room; none for the URL's.
@@ -109,12 +113,13 @@ impl ClientFrame {
 
     /// Its type, for counting: the application's own are one.
     #[must_use]
-    pub const fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self {
             Self::Hello(_) => "hello",
             Self::Join { .. } => "join",
             Self::Leave { .. } => "leave",
             Self::Publish(_) => "publish",
+            Self::Stream(frame) => frame.act.kind(),
             Self::Ack { .. } => "ack",
             Self::Reconnect { .. } => "reconnect",
             Self::Presence { .. } => "presence",
@@ -123,6 +128,79 @@ impl ClientFrame {
             Self::HeartbeatResponse => "heartbeat_response",
             Self::Auth { .. } => "auth",
             Self::Application { .. } => "application",
+        }
+    }
+}
+
+/// A frame about a stream of a named room.
+#[derive(Clone, Debug)]
+pub struct StreamFrame {
+    /// The room.
+    pub room: RoomName,
+    /// The stream; none where the server is to name it.
+    pub stream: Option<StreamName>,
+    /// What.
+    pub act: StreamAct,
+}
+
+/// What is asked of a stream, without who asks; from a client or over HTTP.
+#[derive(Clone, Debug)]
+pub enum StreamAct {
+    /// Begin it, or take it over.
+    Open {
+        /// The application's object for the readers, as JSON text.
+        data: Option<Bytes>,
+        /// Who it is not for.
+        except: Option<Arc<Except>>,
+        /// How long the producer may be silent.
+        lease: Lease,
+    },
+    /// Add text.
+    Append {
+        /// The right to.
+        fence: u64,
+        /// Where the text stands.
+        at: u64,
+        /// The text.
+        content: Box<str>,
+    },
+    /// End it.
+    End {
+        /// The right to.
+        fence: u64,
+        /// How.
+        outcome: Outcome,
+    },
+    /// Ask its producer to stop.
+    Cancel,
+}
+
+impl StreamAct {
+    /// The type of its frame.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Open { .. } => "stream_open",
+            Self::Append { .. } => "stream_append",
+            Self::End { .. } => "stream_end",
+            Self::Cancel => "stream_cancel",
+        }
+    }
+
+    /// The command of whoever asks: its principal, its session (none over HTTP) and that session's user.
+    #[must_use]
+    pub fn command(self, principal: Arc<str>, session: Option<SessionId>, user: Option<UserId>) -> Command {
+        match self {
+            Self::Open { data, except, lease } => {
+                Command::Open(Box::new(Open { principal, session, data, except, lease }))
+            }
+            Self::Append { fence, at, content } => {
+                Command::Append { holder: Holder { principal, session, fence }, at, content }
+            }
+            Self::End { fence, outcome } => {
+                Command::End { holder: Holder { principal, session, fence }, outcome }
+            }
+            Self::Cancel => Command::Cancel { by: Canceller { session, user } },
         }
     }
 }
@@ -264,6 +342,15 @@ pub enum ServerFrame {
         #[serde(flatten)]
         position: Position,
     },
+    /// Somebody asks the producer of a stream to stop.
+    StreamCancel {
+        /// The room.
+        room: RoomName,
+        /// The stream.
+        stream: StreamName,
+        /// Who asks.
+        by: Canceller,
+    },
     /// The connection's token ends soon.
     TokenExpiring {
         /// When.
@@ -399,6 +486,30 @@ pub enum Answer {
         /// One each, in order.
         results: Vec<PublishOutcome>,
     },
+    /// A stream that is open.
+    Opened {
+        /// The room.
+        room: RoomName,
+        /// The stream.
+        stream: StreamName,
+        /// The right of the one who opened it.
+        fence: u64,
+        /// The length of its text.
+        at: u64,
+    },
+    /// Text that a stream has.
+    Appended {
+        /// The length of its text.
+        at: u64,
+        /// Whether somebody asked to stop.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        cancel: bool,
+    },
+    /// A stream that ended.
+    Ended {
+        /// Its terminal record.
+        message_id: Offset,
+    },
     /// Who is there.
     Presence(Presence),
     /// A token that was accepted.
@@ -406,6 +517,19 @@ pub enum Answer {
         /// When it ends; null where it does not.
         expires_at: Option<Timestamp>,
     },
+}
+
+impl Answer {
+    /// What became of a stream's command.
+    #[must_use]
+    pub fn of_stream(room: RoomName, stream: StreamName, done: &Done) -> Self {
+        match *done {
+            Done::Opened { fence, at } => Self::Opened { room, stream, fence, at },
+            Done::Appended { at, cancel } => Self::Appended { at, cancel },
+            Done::Ended { message_id } => Self::Ended { message_id },
+            Done::Cancelled => Self::Done {},
+        }
+    }
 }
 
 /// What became of one publish.

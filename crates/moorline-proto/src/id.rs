@@ -100,6 +100,21 @@ id! {
     PublishId
 }
 name! {
+    /// Names a stream within its room: 1 to 255 bytes without control characters, no `@` first.
+    StreamName, 255
+}
+
+impl StreamName {
+    /// Checks a name, by the rules of room names.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn new(text: &str) -> Result<Self, NameError> {
+        RoomName::new(text).map(|RoomName(name)| Self(name))
+    }
+}
+
+name! {
     /// Names a room: 1 to 255 bytes without control characters. A first `@` marks the server's own rooms.
     RoomName, 255
 }

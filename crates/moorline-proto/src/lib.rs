@@ -36,6 +36,7 @@ pub mod resume;
 pub mod revocations;
 pub mod session_record;
 pub mod shard;
+pub mod stream;
 pub mod time;
 pub mod token;
 pub mod users;

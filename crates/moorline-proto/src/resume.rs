@@ -162,8 +162,10 @@ pub struct Survey {
     pub state: RoomState,
     /// How the reader goes on.
     pub resume: Resume,
-    /// How many kept records behind that are for this reader.
+    /// How many kept records behind that are for this reader; chunks of streams are not counted.
     pub deliverable: u64,
+    /// Whether a stream was open there and had text: the reader needs that before it goes on.
+    pub has_texts: bool,
 }
 
 /// Decides between what a reader has acknowledged and what it names. Numbers of former histories that go on are this one's.

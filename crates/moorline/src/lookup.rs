@@ -280,7 +280,8 @@ impl Node {
     ) -> Result<moorline_proto::batch::Page, Rejection> {
         const BYTES: usize = 4 * 1024 * 1024;
         let limit = ReadLimit { records, bytes: BYTES };
-        self.broker().read(room.clone(), after, limit).await.map_err(|error| error.rejection())
+        let from = moorline_proto::batch::ReadFrom::After(after);
+        self.broker().read(room.clone(), from, limit).await.map_err(|error| error.rejection())
     }
 
     /// Removes a room's records. Members go on; who had not read them is told by `reset`.

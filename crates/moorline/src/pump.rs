@@ -33,6 +33,7 @@ pub(crate) async fn pump(
                 Announcement::Ephemeral(ephemeral) => {
                     Posted::Ephemeral(Arc::new(EncodedEphemeral::new(ephemeral, &framing)))
                 }
+                Announcement::Cancel(cancel) => Posted::Cancel(Arc::new(cancel)),
                 Announcement::Lost => {
                     shards.iter().for_each(ShardHandle::lost);
                     continue;

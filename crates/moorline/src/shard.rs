@@ -15,6 +15,7 @@ use moorline_proto::id::{SessionId, UserId};
 use moorline_proto::resume::SurveyRequest;
 use moorline_proto::session_record::SessionRecord;
 use moorline_proto::shard::{Claim, Host, Input, Output, Peer, SaveError, Shard, Surveyor, Ticket};
+use moorline_proto::stream::Cancel;
 use moorline_proto::time::Now;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -57,6 +58,7 @@ pub(crate) type Call = Box<dyn FnOnce(&mut Shard, Now, &mut dyn Host) + Send>;
 pub(crate) enum Posted {
     Batch(Arc<EncodedBatch>),
     Ephemeral(Arc<EncodedEphemeral>),
+    Cancel(Arc<Cancel>),
 }
 
 impl Posted {
@@ -64,6 +66,7 @@ impl Posted {
         match self {
             Self::Batch(batch) => batch.wire.len(),
             Self::Ephemeral(ephemeral) => ephemeral.wire.len(),
+            Self::Cancel(_) => 0,
         }
     }
 }
@@ -218,6 +221,7 @@ impl Driver {
             self.handle(match posted {
                 Posted::Batch(batch) => Input::Batch(batch),
                 Posted::Ephemeral(ephemeral) => Input::Ephemeral(ephemeral),
+                Posted::Cancel(cancel) => Input::StreamCancel(cancel),
             });
         }
     }
@@ -319,10 +323,10 @@ impl Driver {
             }
             Output::Unsubscribe(room) => self.broker.unsubscribe(room),
             read @ Output::Read { .. } if self.reads == 0 => self.reads_later.push_back(read),
-            Output::Read { reader, room, after } => {
+            Output::Read { reader, room, from } => {
                 self.reads -= 1;
                 let bytes = self.node.config().pending_max_bytes / 2;
-                let page = self.broker.read(room.clone(), after, ReadLimit { records: PAGE_RECORDS, bytes });
+                let page = self.broker.read(room.clone(), from, ReadLimit { records: PAGE_RECORDS, bytes });
                 self.wait_for(page, move |page| {
                     Input::PageRead(reader, room, page.map_err(broker_rejection))
                 });

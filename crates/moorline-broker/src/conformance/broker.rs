@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use moorline_proto::batch::Page;
+use moorline_proto::batch::{Page, ReadFrom};
 use moorline_proto::id::RoomName;
 use moorline_proto::message::Message;
 use moorline_proto::position::{Offset, Position};
@@ -46,7 +46,7 @@ pub(super) async fn stored(broker: &impl Broker, publication: Publication) -> Po
 }
 
 pub(super) async fn page(broker: &impl Broker, room: &RoomName) -> Page {
-    broker.read(room.clone(), Offset::START, ALL).await.expect("a page")
+    broker.read(room.clone(), ReadFrom::After(Offset::START), ALL).await.expect("a page")
 }
 
 async fn survey(broker: &impl Broker, reader: (&str, Option<&str>), since: Since) -> Survey {
@@ -106,10 +106,10 @@ pub async fn a_page_holds_the_rooms_state_and_keeps_to_its_limit(broker: impl Br
         (ReadLimit { records: usize::MAX, bytes: 0 }, 1),
         (ALL, 8),
     ] {
-        let page = broker.read(name.clone(), offsets[1], limit).await.expect("a page");
+        let page = broker.read(name.clone(), ReadFrom::After(offsets[1]), limit).await.expect("a page");
         let read: Vec<_> = page.records.iter().map(|record| record.offset).collect();
         assert_eq!(read, offsets[2..2 + count], "{limit:?}");
-        assert_eq!((page.after, page.state.head), (offsets[1], offsets[9]));
+        assert_eq!((page.after(), page.state.head), (offsets[1], offsets[9]));
         assert_eq!(page.is_last(), count == 8);
     }
 }

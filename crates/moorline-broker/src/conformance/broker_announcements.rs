@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use moorline_proto::batch::Batch;
+use moorline_proto::batch::{Batch, ReadFrom};
 use moorline_proto::id::RoomName;
 use moorline_proto::position::Offset;
 use moorline_proto::record::Record;
@@ -135,7 +135,7 @@ pub async fn no_record_is_announced_before_it_can_be_read(broker: impl Broker) {
     let mut heard = 0;
     while heard < 80 {
         let batch = receive_batch(&mut from).await;
-        let page = broker.read(batch.room.clone(), batch.after, ALL).await.expect("a page");
+        let page = broker.read(batch.room.clone(), ReadFrom::After(batch.after), ALL).await.expect("a page");
         assert_eq!(page.records.get(..batch.records.len()), Some(&batch.records[..]));
         assert!(page.state.head >= batch.last());
         heard += batch.records.len();
@@ -243,7 +243,7 @@ pub async fn who_does_not_listen_is_told_what_it_lost(broker: impl Broker) {
                 }
                 Announcement::Batch(batch) if batch.last() <= heard_up_to(&heard, &name) => {}
                 Announcement::Batch(batch) => heard.hear(batch),
-                Announcement::Ephemeral(_) => panic!("not published"),
+                Announcement::Ephemeral(_) | Announcement::Cancel(_) => panic!("not published"),
             }
         }
         if heard_up_to(&heard, &name) == last {

@@ -2,11 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use moorline_proto::batch::{Ephemeral, Page};
+use moorline_proto::batch::{Ephemeral, Page, ReadFrom};
 use moorline_proto::id::RoomName;
 use moorline_proto::position::{Offset, Position};
 use moorline_proto::record::Reader;
 use moorline_proto::resume::{Resume, RoomState};
+use moorline_proto::stream::Entry;
 use moorline_proto::time::Now;
 
 use tokio::sync::oneshot;
@@ -219,12 +220,10 @@ impl Inner {
         Look::Taken
     }
 
-    pub(super) fn page(&self, room: &RoomName, after: Offset, limit: ReadLimit) -> Page {
-        let mut records = self.log.read(room, after, limit);
-        if let Some(head) = self.stage.visible_head(room) {
-            records.retain(|record| record.offset <= head);
-        }
-        Page { state: self.state(room), after, records }
+    pub(super) fn page(&self, room: &RoomName, from: ReadFrom, limit: ReadLimit) -> Page {
+        let state = self.state(room);
+        let (records, reached, end) = self.log.page(room, from, state.head, limit);
+        Page { state, from, records, reached, end }
     }
 
     pub(super) fn survey(&self, request: &SurveyRequest, reader: Reader<'_>) -> Survey {
@@ -234,19 +233,32 @@ impl Inner {
             Resume::Continue(after) => after,
             Resume::Reset { to, .. } => to,
         };
-        Survey { state, resume, deliverable: self.deliverable(&request.room, start, reader) }
+        let deliverable = self.deliverable(&request.room, start, reader);
+        Survey { state, resume, deliverable, has_texts: self.has_texts(&request.room, start) }
     }
 
     /// How many kept records after `after` are for `reader`.
     fn deliverable(&self, room: &RoomName, after: Offset, reader: Reader<'_>) -> u64 {
         let (mut count, head) = (0, self.stage.visible_head(room));
-        self.log.visit(room, after, &mut |record| {
-            if head.is_some_and(|head| record.offset > head) {
+        self.log.visit(room, ReadFrom::After(after), &mut |entry| {
+            if head.is_some_and(|head| entry.offset() > head) {
                 return ControlFlow::Break(());
             }
-            count += u64::from(!record.excludes(reader));
+            if let Entry::Record(record) = entry {
+                count += u64::from(!record.excludes(reader));
+            }
             ControlFlow::Continue(())
         });
         count
+    }
+
+    /// Whether a stream that was open at an offset had text there.
+    fn has_texts(&self, room: &RoomName, at: Offset) -> bool {
+        let mut found = false;
+        self.log.visit(room, ReadFrom::Texts { at, after: Offset::START }, &mut |_| {
+            found = true;
+            ControlFlow::Break(())
+        });
+        found
     }
 }

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use moorline_proto::batch::{Ephemeral, Page};
-use moorline_proto::id::{RoomName, SessionId, UserId};
-use moorline_proto::position::Offset;
+use moorline_proto::batch::{Ephemeral, Page, ReadFrom};
+use moorline_proto::id::{RoomName, SessionId, StreamName, UserId};
 use moorline_proto::record::Reader;
 use moorline_proto::resume::RoomState;
+use moorline_proto::stream::{Command, Done, StreamError, StreamView};
 use moorline_proto::time::Now;
 use tokio::sync::Notify;
 
@@ -161,10 +161,31 @@ impl Broker for LocalBroker {
     fn read(
         &self,
         room: RoomName,
-        after: Offset,
+        from: ReadFrom,
         limit: ReadLimit,
     ) -> BoxFuture<'static, Result<Page, BrokerError>> {
-        Box::pin(ready(Ok(self.shared.lock().page(&room, after, limit))))
+        Box::pin(ready(Ok(self.shared.lock().page(&room, from, limit))))
+    }
+
+    fn stream(
+        &self,
+        _: RoomName,
+        _: StreamName,
+        _: Command,
+    ) -> BoxFuture<'static, Result<Done, BrokerError>> {
+        Box::pin(ready(Err(StreamError::NotFound.into())))
+    }
+
+    fn open_streams(&self, _: RoomName) -> BoxFuture<'static, Result<Vec<StreamView>, BrokerError>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    fn view_stream(
+        &self,
+        _: RoomName,
+        _: StreamName,
+    ) -> BoxFuture<'static, Result<Option<StreamView>, BrokerError>> {
+        Box::pin(ready(Ok(None)))
     }
 
     /// Takes the lock for each room anew, so that a long survey does not hold up publishing.

@@ -81,7 +81,7 @@ impl Queue {
         }
         self.last_batch_bytes = cost;
         let News { room, epoch, after, record } = news;
-        let batch = Batch { room: room.clone(), epoch, after, records: vec![record] };
+        let batch = Batch { room: room.clone(), epoch, after, records: vec![record], reached: vec![] };
         self.waiting.push_back(Announcement::Batch(batch));
     }
 
@@ -139,6 +139,7 @@ fn weight(announcement: &Announcement) -> (usize, usize) {
             (batch.records.len(), batch.records.iter().map(Record::cost_bytes).sum())
         }
         Announcement::Ephemeral(ephemeral) => (1, ephemeral_cost_bytes(ephemeral)),
+        Announcement::Cancel(_) => (1, 0),
         Announcement::Lost => (0, 0),
     }
 }
@@ -172,6 +173,7 @@ mod tests {
         let name = |announcement: &Announcement| match announcement {
             Announcement::Batch(batch) => format!("{} {}-{}", batch.room, batch.after.0, batch.last().0),
             Announcement::Ephemeral(_) => "ephemeral".to_owned(),
+            Announcement::Cancel(_) => "cancel".to_owned(),
             Announcement::Lost => "lost".to_owned(),
         };
         into.iter().map(name).collect()

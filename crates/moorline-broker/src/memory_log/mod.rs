@@ -11,11 +11,13 @@ mod rules;
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 
-use moorline_proto::id::RoomName;
+use moorline_proto::batch::ReadFrom;
+use moorline_proto::id::{RoomName, StreamName};
 use moorline_proto::position::{Epoch, Offset, Position};
 use moorline_proto::record::Record;
 use moorline_proto::resume::RoomState;
-use moorline_proto::time::Now;
+use moorline_proto::stream::{Command, Entry, StreamError, StreamView};
+use moorline_proto::time::{Instant, Now};
 
 use self::age::LogTime;
 use self::class::Class;
@@ -26,7 +28,7 @@ pub use self::restore::History;
 pub use self::room::RoomHead;
 use self::room::{Kept, Room};
 pub use self::rules::{PrefixRetention, Retention, RetentionRules};
-use crate::log::{AppendError, Appended, Draft, Log, LogStats};
+use crate::log::{AppendError, Appended, Draft, Log, LogStats, New, Streamed};
 
 /// How many records, rooms and publish ids one call of [`Log::expire`] drops at most, each: a few milliseconds.
 const DROPPED_PER_EXPIRE: usize = 16_384;
@@ -220,9 +222,29 @@ impl Log for MemoryLog {
         self.append_claiming(room, draft, now).map(|(appended, _)| appended)
     }
 
-    fn visit(&self, room: &RoomName, after: Offset, visit: &mut dyn FnMut(&Record) -> ControlFlow<()>) {
-        if let Some(room) = self.rooms.get(room) {
-            room.visit(after, visit);
+    fn stream(&mut self, _: &RoomName, _: &StreamName, _: &Command, _: Now) -> Streamed {
+        Streamed { result: Err(StreamError::NotFound), records: vec![], is_change: false, asked: None }
+    }
+
+    fn lapse(&mut self, _: Now) -> Vec<(RoomName, New)> {
+        Vec::new()
+    }
+
+    fn lapses_at(&self) -> Option<Instant> {
+        None
+    }
+
+    fn open_streams(&self, _: &RoomName, _: Offset) -> Vec<StreamView> {
+        Vec::new()
+    }
+
+    fn view_stream(&self, _: &RoomName, _: &StreamName, _: Offset) -> Option<StreamView> {
+        None
+    }
+
+    fn visit(&self, room: &RoomName, from: ReadFrom, visit: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) {
+        if let (Some(room), ReadFrom::After(after)) = (self.rooms.get(room), from) {
+            room.visit(after, &mut |record| visit(Entry::Record(record)));
         }
     }
 
@@ -266,7 +288,6 @@ mod tests {
     use std::time::Duration;
 
     use moorline_proto::message::Message;
-    use moorline_proto::time::Instant;
 
     fn append(log: &mut MemoryLog, room: &RoomName) {
         let message = Message::stored(br#"{"type":"m"}"#.to_vec().into());

@@ -6,7 +6,7 @@ use super::portion::Portion;
 use super::room::{Opening, Standing};
 use super::send::Taken;
 use super::{Join, Output, PageReader, Peer, RoomKey, SessionKey, Shard, Surveyor, Turn, number};
-use crate::batch::{Batch, EncodedBatch, Page};
+use crate::batch::{Batch, EncodedBatch, Page, ReadFrom};
 use crate::close::CloseCode;
 use crate::error::Rejection;
 use crate::frame::{Answer, Reply, ServerFrame};
@@ -128,7 +128,11 @@ impl Shard {
             connected.reading = true;
         }
         let name = self.room(room).name.clone();
-        self.outputs.push_back(Output::Read { reader: PageReader::Member(peer, room), room: name, after });
+        self.outputs.push_back(Output::Read {
+            reader: PageReader::Member(peer, room),
+            room: name,
+            from: ReadFrom::After(after),
+        });
     }
 
     pub(super) fn page_read(
@@ -169,7 +173,7 @@ impl Shard {
             .membership(room)
             .filter(|m| m.standing == Standing::Reading && is_same && self.can_read(key));
         if let Some(position) =
-            reading.map(super::session::Membership::position).filter(|p| p.offset == page.after)
+            reading.map(super::session::Membership::position).filter(|p| p.offset == page.after())
         {
             self.hand_out(turn, key, room, position, &page);
             if page.is_last() && self.is_beyond_its_log(room, &page) {
@@ -211,7 +215,7 @@ impl Shard {
                     false => self.offer(turn, key, &portion.wire, &portion.ends),
                 };
                 let end = match taken {
-                    Taken::All => page.end().offset,
+                    Taken::All => page.end,
                     Taken::Some(count) => portion.reached(count, offset),
                 };
                 self.place(key, room, Position { epoch, offset: end });
@@ -232,7 +236,7 @@ impl Shard {
             self.retry_at = Some(now.instant + Self::RETRY);
             return;
         };
-        if page.after != room.position.offset {
+        if page.after() != room.position.offset {
             return self.read_room(key);
         }
         if matches!(resume(room.position, &page.state), Resume::Reset { .. }) {
@@ -245,8 +249,13 @@ impl Shard {
             self.read_on(key);
             return members.into_iter().for_each(|member| self.advance(member));
         }
-        let batch =
-            Batch { room: name.clone(), epoch: page.state.epoch, after: page.after, records: page.records };
+        let batch = Batch {
+            room: name.clone(),
+            epoch: page.state.epoch,
+            after: page.after(),
+            records: page.records,
+            reached: page.reached,
+        };
         let encoded = Arc::new(EncodedBatch::new(batch, &self.config.framing));
         self.room_mut(key).run.insert(0, encoded);
         self.queue.push_back(key);
@@ -288,7 +297,11 @@ impl Shard {
         }
         room.reading = true;
         let (name, after) = (room.name.clone(), room.position.offset);
-        self.outputs.push_back(Output::Read { reader: PageReader::Room(key), room: name, after });
+        self.outputs.push_back(Output::Read {
+            reader: PageReader::Room(key),
+            room: name,
+            from: ReadFrom::After(after),
+        });
     }
 
     pub(super) fn announcements_lost(&mut self) {

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Claim, ConnectionId, Peer, RoomKey, SessionKey};
-use crate::batch::{EncodedBatch, EncodedEphemeral, Page};
+use crate::batch::{EncodedBatch, EncodedEphemeral, Page, ReadFrom};
 use crate::close::CloseCode;
 use crate::error::Rejection;
 use crate::frame::{Answer, Inbound, Presence, Publish, Ref, ServerFrame};
-use crate::id::{RoomName, SessionId, UserId};
+use crate::id::{RoomName, SessionId, StreamName, UserId};
 use crate::identity::{Identity, Token};
-use crate::position::Offset;
 use crate::resume::{ResetReason, RoomState, Since, Survey, SurveyRequest};
 use crate::session_record::SessionRecord;
+use crate::stream::{Cancel, Command};
 
 /// Why a connection gets no session, and what it is told.
 #[derive(Clone, Debug)]
@@ -135,13 +135,15 @@ pub enum Input {
     Batch(Arc<EncodedBatch>),
     /// An ephemeral message was announced.
     Ephemeral(Arc<EncodedEphemeral>),
+    /// Somebody asks the producer of a stream to stop.
+    StreamCancel(Arc<Cancel>),
     /// Announcements were lost.
     AnnouncementsLost,
     /// Answers [`Output::Subscribe`].
     Subscribed(RoomKey, RoomName, Result<RoomState, Rejection>),
     /// Answers [`Output::Read`].
     PageRead(PageReader, RoomName, Result<Page, Rejection>),
-    /// Answers [`Output::Publish`].
+    /// Answers [`Output::Publish`] and [`Output::Stream`].
     Published(Ticket, Result<Answer, Rejection>),
     /// Answers [`Output::Presence`].
     Presence(Ticket, Presence),
@@ -195,8 +197,8 @@ pub enum Output {
         reader: PageReader,
         /// The room.
         room: RoomName,
-        /// After this.
-        after: Offset,
+        /// From here.
+        from: ReadFrom,
     },
     /// Publish. Publications reach the broker in the order of these outputs.
     Publish {
@@ -206,6 +208,17 @@ pub enum Output {
         sender: Arc<str>,
         /// What.
         publish: Box<Publish>,
+    },
+    /// Ask something of a stream. These reach the broker in the order of the outputs, as publications do.
+    Stream {
+        /// Who waits.
+        ticket: Ticket,
+        /// The room.
+        room: RoomName,
+        /// The stream; none where the driver is to name it.
+        stream: Option<StreamName>,
+        /// What.
+        command: Box<Command>,
     },
     /// Ask all shards who is in a room.
     Presence(Ticket, RoomName),

@@ -125,7 +125,13 @@ impl Shard {
         let batch = &batch.batch;
         let records =
             batch.records.iter().filter(|record| record.offset > position.offset).cloned().collect();
-        let rest = Batch { room: batch.room.clone(), epoch: batch.epoch, after: position.offset, records };
+        let rest = Batch {
+            room: batch.room.clone(),
+            epoch: batch.epoch,
+            after: position.offset,
+            records,
+            reached: Vec::new(),
+        };
         EncodedBatch::new(rest, &self.config.framing)
     }
 

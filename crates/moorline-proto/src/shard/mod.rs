@@ -229,6 +229,7 @@ impl Shard {
             Input::Writable(peer) => self.writable(turn, peer),
             Input::Batch(batch) => self.announced(batch),
             Input::Ephemeral(ephemeral) => self.ephemeral(turn, &ephemeral),
+            Input::StreamCancel(_) => {}
             Input::AnnouncementsLost => self.announcements_lost(),
             Input::Subscribed(key, room, state) => {
                 self.subscribed(turn.now, key, &room, state.ok());

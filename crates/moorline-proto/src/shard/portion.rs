@@ -79,7 +79,8 @@ impl Pages {
             _ => {
                 let records = page.records.clone();
                 let (room, epoch) = (name.clone(), page.state.epoch);
-                let batch = Batch { room, epoch, after: page.after, records };
+                let batch =
+                    Batch { room, epoch, after: page.after(), records, reached: page.reached.clone() };
                 Arc::clone(slot.insert(Arc::new(EncodedBatch::new(batch, framing))))
             }
         }
@@ -97,7 +98,7 @@ fn is_same(batch: &Batch, name: &RoomName, page: &Page) -> bool {
     };
     batch.room == *name
         && batch.epoch == page.state.epoch
-        && batch.after == page.after
+        && batch.after == page.after()
         && ends(&batch.records) == ends(&page.records)
 }
 
@@ -125,7 +126,10 @@ mod tests {
         };
         let records = (5..=8).map(record).collect();
         let room = RoomName::new("r").unwrap();
-        EncodedBatch::new(Batch { room, epoch: Epoch(1), after: Offset(4), records }, &FRAMING)
+        EncodedBatch::new(
+            Batch { room, epoch: Epoch(1), after: Offset(4), records, reached: vec![] },
+            &FRAMING,
+        )
     }
 
     #[test]
