@@ -25,8 +25,13 @@ impl PublishKey {
     /// Whether the sender is a client: those have a share of the ids, so that no stranger can take away everybody's.
     #[must_use]
     pub fn is_clients(&self) -> bool {
-        self.sender.starts_with("user/") || self.sender.starts_with("session/")
+        is_client(&self.sender)
     }
+}
+
+/// Whether whoever is called so is a client of the application's.
+pub(crate) fn is_client(sender: &str) -> bool {
+    sender.starts_with("user/") || sender.starts_with("session/")
 }
 
 /// A record before the log gave it its place.
