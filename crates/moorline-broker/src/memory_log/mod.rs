@@ -7,6 +7,7 @@ mod lapses;
 mod oldest;
 mod open_cost;
 mod restore;
+mod restore_streams;
 mod room;
 mod rules;
 mod streaming;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use moorline_proto::batch::ReadFrom;
+use moorline_proto::id::StreamName;
 use moorline_proto::position::{Epoch, Offset, Position};
 use moorline_proto::record::Record;
 use moorline_proto::resume::{Formers, RoomState};
@@ -237,6 +238,18 @@ impl Room {
 
     pub(super) fn add_stream(&mut self, kept: streams::Kept) {
         self.streams.get_or_insert_default().insert(kept);
+    }
+
+    /// Takes an open stream out.
+    pub(super) fn remove_open_stream(
+        &mut self,
+        name: &StreamName,
+        totals: &mut LogStats,
+    ) -> Option<streams::Kept> {
+        let kept = self.streams.as_mut()?.remove_open(name)?;
+        self.charge(kept.stream.cost_bytes(), 0, totals);
+        self.streams.take_if(|streams| streams.is_empty());
+        Some(kept)
     }
 
     /// A stream of it costs so much instead.

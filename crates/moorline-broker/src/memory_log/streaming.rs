@@ -5,12 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use moorline_proto::id::{RoomName, StreamName};
 use moorline_proto::message::Message;
-use moorline_proto::position::Offset;
+use moorline_proto::position::{Epoch, Offset};
 use moorline_proto::record::{Except, Record};
 use moorline_proto::stream::{
     Canceller, Command, Done, EndStep, Holder, Lease, Open, Stream, StreamError, orphaned, too_big,
 };
-use moorline_proto::time::Now;
+use moorline_proto::time::{Now, Timestamp};
 
 use super::age::LogTime;
 use super::lapses::Reason;
@@ -39,8 +39,10 @@ pub enum StreamChange<'a> {
     Text(&'a str),
     /// All of its text up to there was shown at an offset.
     Shown {
-        /// The piece, without its text.
-        record: &'a Record,
+        /// The piece's number.
+        offset: Offset,
+        /// When.
+        timestamp: Timestamp,
         /// Where it ends, in bytes.
         end_bytes: usize,
     },
@@ -48,6 +50,8 @@ pub enum StreamChange<'a> {
     Cancelled,
     /// It has its terminal record.
     Ended(&'a Record),
+    /// It is no longer kept.
+    Gone,
 }
 
 /// Which stream changed.
@@ -260,18 +264,17 @@ impl MemoryLog {
             let Ok((after, offset)) = self.next_offset(call.room) else { return };
             let (mut end_bytes, now) = (0, call.now);
             self.with_stream(call.room, call.name, |kept| end_bytes = kept.stream.show(offset, now));
-            self.move_head(call.room, offset);
+            self.move_head(call.room, offset, self.history.epoch);
             let Some(stream) = self.stream_of(call.room, call.name) else { return };
             let (Some(first), Some(piece)) = (stream.first(), stream.newest()) else { return };
             let record = piece.to_record();
-            call.note(first, StreamChange::Shown { record: &record, end_bytes });
+            call.note(first, StreamChange::Shown { offset, timestamp: record.timestamp, end_bytes });
             call.records.push(New { after, record });
         }
     }
 
-    /// A piece took a number.
-    pub(super) fn move_head(&mut self, room: &RoomName, offset: Offset) {
-        let epoch = self.history.epoch;
+    /// A piece took a number in that history.
+    pub(super) fn move_head(&mut self, room: &RoomName, offset: Offset, epoch: Epoch) {
         self.rooms.get_mut(room).into_iter().for_each(|room| room.move_head(offset, epoch));
     }
 

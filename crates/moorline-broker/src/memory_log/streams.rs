@@ -47,7 +47,8 @@ impl Streams {
         self.by_name.insert(kept.stream.name().clone(), kept);
     }
 
-    pub(super) fn remove(&mut self, name: &StreamName) -> Option<Kept> {
+    pub(super) fn remove_open(&mut self, name: &StreamName) -> Option<Kept> {
+        self.by_name.get(name).filter(|kept| kept.stream.is_open())?;
         self.by_name.remove(name)
     }
 
