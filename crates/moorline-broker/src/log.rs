@@ -201,7 +201,8 @@ pub trait LogExt: Log {
             if entry.offset() > head {
                 return ControlFlow::Break(());
             }
-            if merging.len() >= limit.records.max(1) || merging.bytes() >= limit.bytes {
+            let is_full = merging.len() >= limit.records || merging.bytes() >= limit.bytes;
+            if is_full && !merging.is_empty() {
                 end = merging.end();
                 return ControlFlow::Break(());
             }
