@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use moorline_proto::batch::ReadFrom;
 use moorline_proto::position::Offset;
-use moorline_proto::stream::{Done, Open, StreamError, StreamState};
+use moorline_proto::stream::{Command, Done, Open, Outcome, StreamError, StreamState};
 
-use super::log::{at, expire, offsets, roomy};
-use super::stage::{ME, Stage, appending, chunk_of, holder, json, lease, opening, terminal_of};
+use super::log::{append, at, expire, offsets, padded, roomy};
+use super::stage::{
+    ME, Stage, appending, chunk_of, complete, holder, json, lease, name, opened_by, opening, terminal_of,
+};
 use super::{ALL, room};
 use crate::LogExt as _;
 use crate::log::{Log, LogStats};
@@ -160,7 +162,7 @@ pub fn an_open_stream_outlives_what_all_rooms_may_hold<L: Log>(make: &impl Fn(Re
     stage.add("s", fence, 0, &text);
     stage.publish(1);
     for number in 0..100 {
-        super::log::append(&mut stage.log, &room("b"), super::log::padded(number, 2_000), stage.millis);
+        append(&mut stage.log, &room("b"), padded(number, 2_000), stage.millis);
         assert!(stage.log.stats().bytes <= 64 * 1_024);
     }
     stage.millis = 100;
@@ -169,7 +171,7 @@ pub fn an_open_stream_outlives_what_all_rooms_may_hold<L: Log>(make: &impl Fn(Re
     assert_eq!(stage.log.stats().records, offsets(&stage.log, &room("b")).len(), "the record before went");
     stage.finish("s", fence);
     for number in 0..100 {
-        super::log::append(&mut stage.log, &room("b"), super::log::padded(number, 2_000), stage.millis);
+        append(&mut stage.log, &room("b"), padded(number, 2_000), stage.millis);
     }
     gone(&mut stage);
 }
@@ -211,7 +213,7 @@ pub fn a_stream_counts_as_one_record_once_it_ended<L: Log>(make: &impl Fn(Retent
     stage.finish("s", fence);
     assert_eq!(stage.log.stats().records, 2);
     let bytes = stage.log.stats().bytes;
-    assert_eq!(stage.end("s", fence, super::stage::complete("1")).result, Err(StreamError::Ended));
+    assert_eq!(stage.end("s", fence, complete("1")).result, Err(StreamError::Ended));
     assert_eq!((stage.log.stats().records, stage.log.stats().bytes), (2, bytes));
 }
 
@@ -270,9 +272,9 @@ fn open_many<L: Log>(log: &mut L, who: &str) -> Vec<(String, u64)> {
     let mut opened = Vec::new();
     for number in 0..1_000 {
         let stream = format!("{who} {number}");
-        let command = super::stage::opened_by(who);
+        let command = opened_by(who);
         let room = room(&format!("{who} {}", number / 60));
-        match log.stream(&room, &super::stage::name(&stream), &command, at(0)).result {
+        match log.stream(&room, &name(&stream), &command, at(0)).result {
             Ok(Done::Opened { fence, .. }) => opened.push((stream, fence)),
             Err(StreamError::TooMany) => return opened,
             other => panic!("{other:?}"),
@@ -295,8 +297,8 @@ pub fn open_streams_share_a_quarter_of_the_memory<L: Log>(make: &impl Fn(Retenti
     assert_eq!((refused.result, refused.is_change), (Err(StreamError::TooMany), false));
     assert_eq!(stage.view(first).map(|view| (view.state, view.at)), Some((StreamState::Open, 0)));
     for (stream, fence) in &opened[1..20] {
-        let outcome = moorline_proto::stream::Outcome::Cancelled;
-        let end = moorline_proto::stream::Command::End { holder: holder("key/a", *fence), outcome };
+        let outcome = Outcome::Cancelled;
+        let end = Command::End { holder: holder("key/a", *fence), outcome };
         assert!(stage.ask(stream, &end).result.is_ok());
     }
     let taken = stage.ask(first, &command).result;

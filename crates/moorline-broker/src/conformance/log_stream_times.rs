@@ -5,7 +5,9 @@
 use moorline_proto::stream::{Done, Open, SHOW_EVERY, StreamError, StreamState};
 
 use super::log::{append, at, draft, roomy};
-use super::stage::{ME, Stage, canceller, chunk, instant, joined, lease, messages, opening, terminal_of};
+use super::stage::{
+    ME, Stage, canceller, chunk, instant, joined, json, lease, messages, opening, terminal_of,
+};
 use super::{message, room};
 use crate::log::{Log, New};
 use crate::memory_log::RetentionRules;
@@ -114,10 +116,8 @@ pub fn text_of_several_streams_is_shown_when_it_is_due<L: Log>(make: &impl Fn(Re
         assert_eq!(stage.log.lapses_at(), Some(instant(due)));
         let shown = stage.log.lapse(at(millis));
         let wanted = (millis == due).then(|| (names[name].clone(), chunk("s", 7, "!")));
-        let shown: Vec<_> = shown
-            .iter()
-            .map(|(room, new)| (room.clone(), super::stage::json(&new.record).to_owned()))
-            .collect();
+        let shown: Vec<_> =
+            shown.iter().map(|(room, new)| (room.clone(), json(&new.record).to_owned())).collect();
         assert_eq!(shown, Vec::from_iter(wanted), "at {millis} ms");
     }
     assert!(stage.log.lapses_at().is_some_and(|due| due > instant(1_000)), "only leases are left");
@@ -157,7 +157,7 @@ pub fn a_lease_is_over_when_it_is_over<L: Log>(make: &impl Fn(RetentionRules) ->
         assert_eq!(stage.view("s").expect("the stream").state, StreamState::Open);
         let over = run(&mut stage, millis + 5);
         assert_eq!(over.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [millis]);
-        assert_eq!(super::stage::json(&over[0].1.record), ORPHANED);
+        assert_eq!(json(&over[0].1.record), ORPHANED);
         assert_eq!(stage.view("s").expect("the stream").state, StreamState::Orphaned);
         assert!(!stage.lives("s", fence));
         stage.millis += 600_000;
