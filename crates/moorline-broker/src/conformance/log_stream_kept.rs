@@ -271,7 +271,7 @@ pub fn what_is_too_old_names_a_new_stream<L: Log>(make: &impl Fn(RetentionRules)
 fn open_many<L: Log>(log: &mut L, who: &str) -> Vec<(String, u64)> {
     let mut opened = Vec::new();
     for number in 0..1_000 {
-        let stream = format!("{who} {number}");
+        let stream = format!("{who} {number:04}");
         let command = opened_by(who);
         let room = room(&format!("{who} {}", number / 60));
         match log.stream(&room, &name(&stream), &command, at(0)).result {
