@@ -3,10 +3,10 @@
 //! The log cuts records without a word here. When the chunks have grown well beyond what the log keeps, the oldest ones are read again, and
 //! what is left of them is written in their place, in the same order, together with the heads of the rooms that lost entries.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-use moorline_broker::{Log as _, MemoryLog};
-use moorline_proto::id::RoomName;
+use moorline_broker::{Log as _, MemoryLog, StreamId};
+use moorline_proto::id::{NameError, RoomName, StreamName};
 use moorline_proto::position::Offset;
 use redb::{ReadableDatabase as _, ReadableTable as _, WriteTransaction};
 
@@ -16,12 +16,13 @@ use crate::error::WriteError;
 use crate::layout::{CHUNKS, ROOMS, RoomRow, space_bytes};
 use crate::log::{self, Memory};
 use crate::pending::CHUNK_BYTES;
+use crate::stream_row::StreamRow;
 
 /// What a record costs in memory and not in a chunk, in bytes.
 const IN_MEMORY_ALONE: usize = 64;
 
-/// How much is read for one commit: a millisecond or two.
-const STEP_BYTES: usize = 1024 * 1024;
+/// The longest text of a stream in one entry after cleaning: half a chunk.
+const TEXT_BYTES: usize = CHUNK_BYTES / 2;
 
 /// Where cleaning goes on.
 #[derive(Debug, Default)]
@@ -134,11 +135,11 @@ impl Journal {
         let (mut bytes, mut next) = (0, None);
         for chunk in table.range(self.cleaning.next..)? {
             let (key, value) = chunk?;
-            if bytes >= STEP_BYTES {
+            if bytes >= self.slack_bytes {
                 next = Some(key.value());
                 break;
             }
-            bytes += value.value().len();
+            bytes += value.value().len() as u64;
             chunks.push((key.value(), value.value().to_vec()));
         }
         let oldest = table.first()?.map_or(self.next_chunk, |(key, _)| key.value());
@@ -174,6 +175,30 @@ impl Journal {
     }
 }
 
+/// All the text that each stream got in these chunks. It may stand where the first of it stood: what was shown of it, and at which offset, is
+/// told by how much it is.
+fn texts<'a>(chunks: &[(u64, Vec<Entry<'a>>)]) -> HashMap<(&'a str, &'a str, u64), String> {
+    let mut texts: HashMap<_, String> = HashMap::new();
+    for entry in chunks.iter().flat_map(|(_, entries)| entries) {
+        if let Entry::Stream { room, stream, first, change: StreamRow::Text(text) } = entry {
+            texts.entry((*room, *stream, *first)).or_default().push_str(text);
+        }
+    }
+    texts
+}
+
+/// A text in pieces that fit into chunks.
+fn pieces(mut text: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    while !text.is_empty() {
+        let end = (0..=text.len().min(TEXT_BYTES)).rev().find(|&end| text.is_char_boundary(end));
+        let (piece, rest) = text.split_at(end.unwrap_or(text.len()));
+        pieces.push(piece);
+        text = rest;
+    }
+    pieces
+}
+
 type Repacked = (Vec<(u64, Vec<u8>)>, Vec<(RoomName, RoomRow)>);
 
 /// What is left of chunks, and the heads of rooms that lost entries.
@@ -181,11 +206,18 @@ fn repack(chunks: &[(u64, Vec<u8>)], memory: &MemoryLog) -> Result<Repacked, Chu
     let keys: Vec<u64> = chunks.iter().map(|(key, _)| *key).collect();
     let mut packing = Packing { keys: keys.into_iter(), ..Packing::default() };
     let mut losers = BTreeSet::new();
-    for (_, chunk) in chunks {
-        let (epoch, entries) = entry::read_chunk(chunk)?;
+    let chunks = chunks.iter().map(|(_, chunk)| entry::read_chunk(chunk)).collect::<Result<Vec<_>, _>>()?;
+    let mut texts = texts(&chunks);
+    for (epoch, entries) in chunks {
         for entry in entries {
-            if let Some(rest) = rest_of(entry, memory, &mut losers)? {
+            let Some(rest) = rest_of(entry, memory, &mut losers)? else { continue };
+            let Entry::Stream { room, stream, first, change: StreamRow::Text(_) } = rest else {
                 packing.put(epoch, &rest);
+                continue;
+            };
+            for text in pieces(&texts.remove(&(room, stream, first)).unwrap_or_default()) {
+                let change = StreamRow::Text(text);
+                packing.put(epoch, &Entry::Stream { room, stream, first, change });
             }
         }
     }
@@ -208,6 +240,18 @@ fn rest_of<'a>(
             }
             losers.insert(name);
             id.map(|id| Entry::Id { offset, timestamp, id })
+        }
+        Entry::Stream { room, stream, first, change } => {
+            let wrong = |error: NameError| ChunkError::Name(error.to_string());
+            let name = RoomName::stored(room).map_err(wrong)?;
+            let stream_name = StreamName::new(stream).map_err(wrong)?;
+            let id = StreamId { room: &name, stream: &stream_name, first: entry::offset(first)? };
+            if memory.keeps_stream(id) {
+                return Ok(Some(Entry::Stream { room, stream, first, change }));
+            }
+            let ended = matches!(change, StreamRow::Ended { .. });
+            losers.insert(name);
+            ended.then_some(Entry::Stream { room, stream, first, change: StreamRow::Gone })
         }
         Entry::Id { id, .. } if !memory.knows_id(&id.claim().key) => None,
         id @ Entry::Id { .. } => Some(id),
