@@ -122,7 +122,8 @@ impl Text {
             self.end = Some(frame.clone());
             return;
         }
-        let (at, known) = (frame["at"].as_u64().unwrap() as usize, self.text.chars().count());
+        let at = usize::try_from(frame["at"].as_u64().unwrap()).unwrap();
+        let known = self.text.chars().count();
         assert!(at <= known, "a gap before {frame}");
         self.text.extend(frame["content"].as_str().unwrap().chars().skip(known - at));
         if at == 0 {
