@@ -196,10 +196,14 @@ async fn r27_streams_a_reader_that_drops_has_all_of_it_when_it_resumes() {
 #[tokio::test]
 async fn r27_streams_who_joins_late_gets_what_was_said_before() {
     let ground = Ground::start().await;
+    let (mut early, _) = ground.connect("user=eve").await;
     let mut producer = ground.open(Lease::DEFAULT).await;
-    let long = "word ".repeat(40_000);
+    // In JSON each of the latter takes six bytes: a frame may be larger than what usually waits for a connection.
+    let long = ["word ".repeat(40_000), "\u{1}".repeat(200_000)].concat();
     producer.append(&long).await;
-    let mut readers = Vec::new();
+    let mut heard = Text::default();
+    heard.read(&mut early, Some(&long)).await;
+    let mut readers = vec![(early, heard)];
     for user in ["ann", "ben"] {
         let (mut client, _) = ground.connect(&format!("user={user}")).await;
         let mut text = Text::default();
