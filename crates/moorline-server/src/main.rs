@@ -25,6 +25,7 @@ mod settings;
 mod systemd;
 mod text;
 mod tls;
+mod utf8;
 
 use std::process::ExitCode;
 

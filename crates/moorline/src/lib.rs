@@ -31,6 +31,7 @@ mod node;
 mod publishing;
 mod pump;
 mod shard;
+mod streams;
 mod telemetry;
 mod throttle;
 pub mod transport;
