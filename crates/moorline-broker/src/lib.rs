@@ -22,7 +22,8 @@ pub use broker::{
 pub use local_broker::LocalBroker;
 pub use log::{AppendError, Appended, Draft, Log, LogExt, LogStats, New, PublishKey, ReadLimit, Streamed};
 pub use memory_log::{
-    Claim, Client, Fingerprint, History, MemoryLog, PrefixRetention, Retention, RetentionRules, RoomHead,
+    Claim, Client, Fingerprint, History, MemoryLog, Noting, PrefixRetention, Retention, RetentionRules,
+    RoomHead, StreamChange, StreamId,
 };
 pub use memory_sessions::MemorySessions;
 pub use session_store::{Fence, NodeId, SessionStore, StoreError, Stored};

@@ -25,8 +25,13 @@ impl PublishKey {
     /// Whether the sender is a client: those have a share of the ids, so that no stranger can take away everybody's.
     #[must_use]
     pub fn is_clients(&self) -> bool {
-        self.sender.starts_with("user/") || self.sender.starts_with("session/")
+        is_client(&self.sender)
     }
+}
+
+/// Whether whoever is called so is a client of the application's.
+pub(crate) fn is_client(sender: &str) -> bool {
+    sender.starts_with("user/") || sender.starts_with("session/")
 }
 
 /// A record before the log gave it its place.
@@ -196,7 +201,8 @@ pub trait LogExt: Log {
             if entry.offset() > head {
                 return ControlFlow::Break(());
             }
-            if merging.len() >= limit.records.max(1) || merging.bytes() >= limit.bytes {
+            let is_full = merging.len() >= limit.records || merging.bytes() >= limit.bytes;
+            if is_full && !merging.is_empty() {
                 end = merging.end();
                 return ControlFlow::Break(());
             }

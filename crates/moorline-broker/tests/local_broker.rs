@@ -10,6 +10,7 @@ use moorline_broker::{
     Announcement, Announcements, Broker, Durability, Keep, LocalBroker, LogStats, MemoryLog, Publication,
     Published, ReadLimit, RetentionRules,
 };
+use moorline_proto::batch::ReadFrom;
 use moorline_proto::id::RoomName;
 use moorline_proto::message::Message;
 use moorline_proto::position::{Epoch, Offset, Position};
@@ -55,6 +56,7 @@ async fn heard(from: &mut Box<dyn Announcements>) -> Vec<String> {
     let short = |announcement: &Announcement| match announcement {
         Announcement::Batch(batch) => format!("{}-{}", batch.after.0, batch.last().0),
         Announcement::Ephemeral(_) => "ephemeral".to_owned(),
+        Announcement::Cancel(_) => "cancel".to_owned(),
         Announcement::Lost => "lost".to_owned(),
     };
     into.iter().map(short).collect()
@@ -66,7 +68,7 @@ async fn records_carry_the_clocks_time_and_expire_by_it() {
     publish(&broker, 1).await;
     clock.fetch_add(10, Ordering::Relaxed);
     publish(&broker, 2).await;
-    let page = broker.read(room(), Offset::START, ALL).await.unwrap();
+    let page = broker.read(room(), ReadFrom::After(Offset::START), ALL).await.unwrap();
     let times: Vec<u64> = page.records.iter().map(|record| record.timestamp.0).collect();
     assert_eq!(times, [1_000, 1_010]);
     clock.fetch_add(HOUR_MS - 10, Ordering::Relaxed);
@@ -87,7 +89,7 @@ async fn a_subscribed_room_keeps_its_head_until_the_last_one_leaves() {
     clock.fetch_add(HOUR_MS, Ordering::Relaxed);
     for subscribers in [2, 1] {
         broker.expire();
-        let page = broker.read(room(), Offset::START, ALL).await.unwrap();
+        let page = broker.read(room(), ReadFrom::After(Offset::START), ALL).await.unwrap();
         assert_eq!((page.state.position(), page.records.len()), (head, 0), "{subscribers} subscribers");
         broker.unsubscribe(room());
     }

@@ -12,6 +12,7 @@ use moorline_broker::{
     Announcement, Announcements, Broker, BrokerError, Durability, Keep, LocalBroker, MemoryLog, Publication,
     PublishKey, Published, ReadLimit, Retention, RetentionRules,
 };
+use moorline_proto::batch::ReadFrom;
 use moorline_proto::id::{PublishId, RoomName};
 use moorline_proto::message::Message;
 use moorline_proto::position::{Epoch, Offset};
@@ -66,6 +67,7 @@ fn heard(from: &mut Box<dyn Announcements>) -> Vec<String> {
     let short = |announcement: &Announcement| match announcement {
         Announcement::Batch(batch) => format!("{} {}-{}", batch.room, batch.after.0, batch.last().0),
         Announcement::Ephemeral(ephemeral) => format!("{} ephemeral", ephemeral.room),
+        Announcement::Cancel(_) => "cancel".to_owned(),
         Announcement::Lost => "lost".to_owned(),
     };
     into.iter().map(short).collect()
@@ -74,7 +76,8 @@ fn heard(from: &mut Box<dyn Announcements>) -> Vec<String> {
 /// `cut head [offsets]`, as a reader sees it.
 fn seen(broker: &LocalBroker, name: &str) -> String {
     let limit = ReadLimit { records: 100, bytes: usize::MAX };
-    let page = broker.read(room(name), Offset::START, limit).now_or_never().unwrap().unwrap();
+    let page =
+        broker.read(room(name), ReadFrom::After(Offset::START), limit).now_or_never().unwrap().unwrap();
     let offsets: Vec<u64> = page.records.iter().map(|record| record.offset.0).collect();
     format!("{} {} {offsets:?}", page.state.cut.0, page.state.head.0)
 }

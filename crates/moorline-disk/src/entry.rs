@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use moorline_broker::Claim;
+use moorline_broker::{Claim, StreamChange, StreamId};
 use moorline_proto::id::{SessionId, UserId};
 use moorline_proto::message::Message;
 use moorline_proto::position::Offset;
 use moorline_proto::record::{Except, Record};
 use moorline_proto::time::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::stream_row::StreamRow;
 
 /// Bytes of the epoch before the entries of a chunk.
 const EPOCH_BYTES: usize = 8;
@@ -29,6 +31,17 @@ pub(crate) enum Entry<'a> {
     },
     /// A publish id whose record is gone.
     Id { offset: u64, timestamp: u64, id: IdRow },
+    /// What happened to a stream.
+    Stream {
+        #[serde(borrow)]
+        room: &'a str,
+        #[serde(borrow)]
+        stream: &'a str,
+        /// The offset of its first piece, which tells it from another one of that name.
+        first: u64,
+        #[serde(borrow)]
+        change: StreamRow<'a>,
+    },
 }
 
 /// Who a record is not for.
@@ -38,6 +51,15 @@ pub(crate) struct ExceptRow<'a> {
     sessions: Vec<&'a str>,
     #[serde(borrow)]
     users: Vec<&'a str>,
+}
+
+impl<'a> ExceptRow<'a> {
+    pub(crate) fn of(except: &'a Except) -> Self {
+        Self {
+            sessions: except.sessions.iter().map(SessionId::as_str).collect(),
+            users: except.users.iter().map(UserId::as_str).collect(),
+        }
+    }
 }
 
 /// A publish id.
@@ -71,6 +93,8 @@ pub(crate) enum ChunkError {
     Offset(u64),
     #[error("an entry of a chunk has a message that is none")]
     Message,
+    #[error("an entry of a chunk has a stream that cannot be")]
+    Stream,
 }
 
 impl<'a> Entry<'a> {
@@ -80,13 +104,16 @@ impl<'a> Entry<'a> {
             room,
             offset: record.offset.0,
             timestamp: record.timestamp.0,
-            except: record.except.as_deref().map(|except| ExceptRow {
-                sessions: except.sessions.iter().map(SessionId::as_str).collect(),
-                users: except.users.iter().map(UserId::as_str).collect(),
-            }),
+            except: record.except.as_deref().map(ExceptRow::of),
             message: record.message.as_bytes(),
             id: claim.map(IdRow::of),
         }
+    }
+
+    /// A change of a stream.
+    pub(crate) fn of_stream(id: StreamId<'a>, change: &'a StreamChange<'a>) -> Self {
+        let (room, stream, first) = (id.room.as_str(), id.stream.as_str(), id.first.0);
+        Self::Stream { room, stream, first, change: StreamRow::of(change) }
     }
 
     /// Writes it behind the others.
@@ -128,6 +155,11 @@ pub(crate) fn except(row: &ExceptRow<'_>) -> Result<Arc<Except>, ChunkError> {
     }))
 }
 
+/// A number that a room may have given.
+pub(crate) fn offset(offset: u64) -> Result<Offset, ChunkError> {
+    if (1..=Offset::MAX.0).contains(&offset) { Ok(Offset(offset)) } else { Err(ChunkError::Offset(offset)) }
+}
+
 /// A record as the log has it. The message gets memory of its own: a chunk is larger.
 pub(crate) fn record(
     offset: u64,
@@ -135,14 +167,12 @@ pub(crate) fn record(
     row: Option<&ExceptRow<'_>>,
     message: &[u8],
 ) -> Result<Record, ChunkError> {
-    if !(1..=Offset::MAX.0).contains(&offset) {
-        return Err(ChunkError::Offset(offset));
-    }
+    let offset = self::offset(offset)?;
     if !message.starts_with(b"{") || !message.ends_with(b"}") || std::str::from_utf8(message).is_err() {
         return Err(ChunkError::Message);
     }
     Ok(Record {
-        offset: Offset(offset),
+        offset,
         timestamp: Timestamp(timestamp),
         except: row.map(except).transpose()?,
         message: Message::stored(message.to_vec().into()),
@@ -168,6 +198,8 @@ mod tests {
                 id: Some(id),
             },
             Entry::Id { offset: 3, timestamp: 4, id },
+            Entry::Stream { room: "a", stream: "s", first: 7, change: StreamRow::Text("ö") },
+            Entry::Stream { room: "a", stream: "s", first: 7, change: StreamRow::Gone },
         ]
     }
 

@@ -30,6 +30,7 @@ mod reopening;
 mod session_row;
 mod sessions;
 mod store;
+mod stream_row;
 pub mod testing;
 mod watched;
 

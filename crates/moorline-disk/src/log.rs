@@ -72,11 +72,17 @@ impl Log for DiskLog {
     }
 
     fn stream(&mut self, room: &RoomName, stream: &StreamName, command: &Command, now: Now) -> Streamed {
-        lock(&self.memory).stream(room, stream, command, now)
+        let pending = &self.pending;
+        lock(&self.memory).stream_noting(room, stream, command, now, &mut |id, change| {
+            pending.push_entry(&Entry::of_stream(id, &change));
+        })
     }
 
     fn lapse(&mut self, now: Now) -> Vec<(RoomName, New)> {
-        lock(&self.memory).lapse(now)
+        let pending = &self.pending;
+        lock(&self.memory).lapse_noting(now, &mut |id, change| {
+            pending.push_entry(&Entry::of_stream(id, &change));
+        })
     }
 
     fn lapses_at(&self) -> Option<Instant> {

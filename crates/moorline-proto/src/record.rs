@@ -26,6 +26,14 @@ impl Except {
         self.sessions.is_empty() && self.users.is_empty()
     }
 
+    /// What keeping it costs, in bytes.
+    #[must_use]
+    pub fn cost_bytes(&self) -> usize {
+        let sessions: usize = self.sessions.iter().map(|id| id.as_str().len() + 32).sum();
+        let users: usize = self.users.iter().map(|id| id.as_str().len() + 32).sum();
+        sessions + users
+    }
+
     /// Whether `reader` is excluded.
     #[must_use]
     pub fn names(&self, reader: Reader<'_>) -> bool {
@@ -66,11 +74,7 @@ impl Record {
     #[must_use]
     pub fn cost_bytes(&self) -> usize {
         const BOOKKEEPING: usize = 96;
-        let except = self.except.as_ref().map_or(0, |except| {
-            let sessions: usize = except.sessions.iter().map(|id| id.as_str().len() + 32).sum();
-            let users: usize = except.users.iter().map(|id| id.as_str().len() + 32).sum();
-            sessions + users
-        });
+        let except = self.except.as_ref().map_or(0, |except| except.cost_bytes());
         BOOKKEEPING + except + self.message.as_bytes().len()
     }
 }

@@ -10,25 +10,20 @@ use moorline_proto::resume::{Resume, RoomState};
 use moorline_proto::stream::Entry;
 use moorline_proto::time::Now;
 
-use tokio::sync::oneshot;
-
+use super::pages::{Pages, Wanted};
 use super::queue::{Bounds, News, Queue};
 use super::receiver::Look;
-use super::staged::{Stage, Staged, StagedRecord};
+use super::staged::{Stage, Staged, StagedRecord, Told, Until};
+use super::waiting::{Answer, Waiting};
 use crate::broker::{Announcement, BrokerError, Durability, Published, Survey, SurveyRequest};
-use crate::log::{Appended, Draft, Log, LogExt as _, ReadLimit};
-
-/// When a publish is answered.
-pub(super) enum Answer {
-    Now(Published),
-    Later(oneshot::Receiver<Result<Published, BrokerError>>),
-}
+use crate::log::{Appended, Draft, Log, ReadLimit};
 
 pub(super) struct Inner {
     pub(super) log: Box<dyn Log>,
     queue: Queue,
     /// What is not kept yet; empty where an append is as safe as it gets at once.
-    stage: Stage,
+    pub(super) stage: Stage,
+    pages: Pages,
     /// How many receivers there were; the last one counts.
     receivers: u64,
     /// Whether that one is alive.
@@ -39,8 +34,15 @@ pub(super) struct Inner {
 
 impl Inner {
     pub(super) fn new(log: Box<dyn Log>) -> Self {
-        let queue = Queue::new(Bounds::DEFAULT);
-        Self { log, queue, stage: Stage::default(), receivers: 0, listening: false, closed: false }
+        Self {
+            log,
+            queue: Queue::new(Bounds::DEFAULT),
+            stage: Stage::default(),
+            pages: Pages::default(),
+            receivers: 0,
+            listening: false,
+            closed: false,
+        }
     }
 
     /// Whether a receiver that waits has nothing to wake for.
@@ -68,12 +70,36 @@ impl Inner {
         Ok(Published::Stored { position, durability, duplicate: false })
     }
 
+    /// Announces what everybody may see now.
+    pub(super) fn tell(&mut self, told: Told) {
+        match told {
+            Told::Record(StagedRecord { room, epoch, after, record }) => {
+                self.announce(News { room: &room, epoch, after, record });
+            }
+            Told::Ephemeral(ephemeral) => self.announce_ephemeral(ephemeral),
+            // Where nobody listens nothing is lost: the producer's next append is answered by it too.
+            Told::Cancel(cancel) if self.listening => self.queue.push_cancel(cancel),
+            Told::Cancel(_) => {}
+        }
+    }
+
     fn announce(&mut self, news: News<'_>) {
         if self.listening {
             self.queue.push_record(news);
         } else {
             self.queue.lose();
         }
+    }
+
+    /// Puts something behind what is not kept yet. Who subscribes meanwhile to the room of a record is announced it later: until then
+    /// the room is not to be forgotten, however old its records become.
+    pub(super) fn put(&mut self, staged: Staged) {
+        if let Some(record) = staged.record()
+            && !self.stage.hides(&record.room)
+        {
+            self.log.hold(&record.room);
+        }
+        self.stage.push(staged);
     }
 
     /// Appends, and stages the announcement and the answer until the commit is through.
@@ -83,7 +109,7 @@ impl Inner {
         draft: Draft,
         now: Now,
         asked: Durability,
-    ) -> Result<Answer, BrokerError> {
+    ) -> Result<Answer<Published>, BrokerError> {
         self.stage.admit()?;
         let appended = self.log.append(room, draft, now)?;
         let epoch = self.log.state(room).epoch;
@@ -99,34 +125,30 @@ impl Inner {
         } else if asked == Durability::Memory {
             (None, Answer::Now(stored(Durability::Memory)))
         } else {
-            let (sender, receiver) = oneshot::channel();
-            (Some((sender, stored(Durability::Disk))), Answer::Later(receiver))
+            let (waiting, answer) = Waiting::publish(stored(Durability::Disk));
+            (Some(waiting), answer)
         };
-        self.stage.push(match appended {
+        let (until, told) = match appended {
             Appended::New { after, record } => {
-                // Who subscribes meanwhile is announced it later: until then the room is not to be forgotten, however old
-                // its records become.
-                if !self.stage.hides(room) {
-                    self.log.hold(room);
-                }
-                let record = Some(StagedRecord { room: room.clone(), epoch, after, record });
-                Staged::Change { waiting, record }
+                let staged = StagedRecord { room: room.clone(), epoch, after, record };
+                (Until::Commit, Some(Told::Record(staged)))
             }
-            Appended::Duplicate(_) => Staged::Follower { waiting, ephemeral: None },
-        });
+            Appended::Duplicate(_) => (Until::Turn, None),
+        };
+        self.put(Staged { until, told, waiting, text_bytes: 0 });
         Ok(answer)
     }
 
     /// Removes a room's records; the answer waits for the commit.
-    pub(super) fn stage_clear(&mut self, room: &RoomName) -> Result<Answer, BrokerError> {
+    pub(super) fn stage_clear(&mut self, room: &RoomName) -> Result<Answer<()>, BrokerError> {
         self.stage.admit()?;
         if self.log.state(room).head == Offset::START {
-            return Ok(Answer::Now(Published::Ephemeral));
+            return Ok(Answer::Now(()));
         }
         self.log.clear(room);
-        let (sender, receiver) = oneshot::channel();
-        self.stage.push(Staged::Change { waiting: Some((sender, Published::Ephemeral)), record: None });
-        Ok(Answer::Later(receiver))
+        let (waiting, answer) = Waiting::clear();
+        self.put(Staged { until: Until::Commit, told: None, waiting: Some(waiting), text_bytes: 0 });
+        Ok(answer)
     }
 
     /// A commit takes what is staged now, and what `take` finds has changed.
@@ -147,25 +169,12 @@ impl Inner {
         }
         self.stage.succeed();
         while let Some(staged) = self.stage.pop_kept() {
-            let waiting = match staged {
-                Staged::Change { waiting, record } => {
-                    if let Some(StagedRecord { room, epoch, after, record }) = record {
-                        self.announce(News { room: &room, epoch, after, record });
-                        if !self.stage.hides(&room) {
-                            self.log.release(&room);
-                        }
-                    }
-                    waiting
-                }
-                Staged::Follower { waiting, ephemeral } => {
-                    ephemeral.into_iter().for_each(|ephemeral| self.announce_ephemeral(ephemeral));
-                    waiting
-                }
-            };
-            if let Some((sender, published)) = waiting {
-                // Who asked may be gone.
-                let _gone = sender.send(Ok(published));
+            let shown = staged.record().map(|record| record.room.clone());
+            staged.told.into_iter().for_each(|told| self.tell(told));
+            if let Some(room) = shown.filter(|room| !self.stage.hides(room)) {
+                self.log.release(&room);
             }
+            staged.waiting.into_iter().for_each(Waiting::tell);
         }
     }
 
@@ -176,7 +185,7 @@ impl Inner {
             return Ok(());
         }
         self.stage.admit()?;
-        self.stage.push(Staged::Follower { waiting: None, ephemeral: Some(ephemeral) });
+        self.put(Staged::of(Until::Turn, Told::Ephemeral(ephemeral)));
         Ok(())
     }
 
@@ -220,10 +229,12 @@ impl Inner {
         Look::Taken
     }
 
-    pub(super) fn page(&self, room: &RoomName, from: ReadFrom, limit: ReadLimit) -> Page {
-        let state = self.state(room);
-        let (records, reached, end) = self.log.page(room, from, state.head, limit);
-        Page { state, from, records, reached, end }
+    /// Reads a page. One that holds chunks of streams is built under the lock, which takes some 100 µs for each 64 KiB of text, and once
+    /// for all who read it next.
+    pub(super) fn page(&mut self, room: &RoomName, from: ReadFrom, limit: ReadLimit) -> Page {
+        let kept = self.log.state(room);
+        let state = self.stage.visible(room, kept);
+        self.pages.read(&*self.log, Wanted { room, from, limit }, (kept.cut, state))
     }
 
     pub(super) fn survey(&self, request: &SurveyRequest, reader: Reader<'_>) -> Survey {

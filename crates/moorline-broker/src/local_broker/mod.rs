@@ -1,12 +1,16 @@
 //! A broker over any log, for one node.
 
 mod inner;
+mod pages;
 mod queue;
 mod receiver;
 mod staged;
+mod streams;
+mod waiting;
 
 use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -14,12 +18,14 @@ use moorline_proto::batch::{Ephemeral, Page, ReadFrom};
 use moorline_proto::id::{RoomName, SessionId, StreamName, UserId};
 use moorline_proto::record::Reader;
 use moorline_proto::resume::RoomState;
-use moorline_proto::stream::{Command, Done, StreamError, StreamView};
-use moorline_proto::time::Now;
+use moorline_proto::stream::{Command, Done, StreamView};
+use moorline_proto::time::{Instant, Now};
 use tokio::sync::Notify;
 
-use self::inner::{Answer, Inner};
+use self::inner::Inner;
 use self::receiver::Receiver;
+use self::streams::Named;
+use self::waiting::Answer;
 use crate::broker::{
     Announcements, Broker, BrokerError, Durability, Keep, Publication, Published, Survey, SurveyRequest,
 };
@@ -35,7 +41,8 @@ use crate::log::{Draft, Log, LogStats, ReadLimit};
 /// - With a durability above `memory` what is published is *staged*: nobody reads it, hears of it or is told that it is kept before
 ///   [`LocalBroker::end_commit`] says so. Who writes calls [`LocalBroker::begin_commit`], writes, and calls that. At most 65,536
 ///   publications and 64 MiB are staged; beyond it publishes are refused.
-/// - The node's timer calls [`LocalBroker::expire`], about once a second.
+/// - The node's timers call [`LocalBroker::expire`], about once a second, and [`LocalBroker::lapse`] when [`LocalBroker::lapses_in`] says.
+/// - Pages that hold text of streams are put together once for many readers: up to 8 are kept, of up to 1 MiB each.
 /// - When it is dropped its receiver gets what waits, and then ends.
 pub struct LocalBroker {
     shared: Arc<Shared>,
@@ -46,6 +53,8 @@ pub struct LocalBroker {
 struct Shared {
     inner: Mutex<Inner>,
     wake: Notify,
+    /// Told where there is something to lapse earlier than there was.
+    sooner: Notify,
 }
 
 impl Shared {
@@ -67,7 +76,8 @@ impl LocalBroker {
         clock: impl Fn() -> Now + Send + Sync + 'static,
         durability: Durability,
     ) -> Self {
-        let shared = Shared { inner: Mutex::new(Inner::new(Box::new(log))), wake: Notify::new() };
+        let inner = Mutex::new(Inner::new(Box::new(log)));
+        let shared = Shared { inner, wake: Notify::new(), sooner: Notify::new() };
         Self { shared: Arc::new(shared), clock: Box::new(clock), durability }
     }
 
@@ -76,6 +86,34 @@ impl LocalBroker {
         let mut inner = self.shared.lock();
         let now = (self.clock)();
         inner.log.expire(now);
+    }
+
+    /// Shows text of streams that waited, and ends streams whose producers are gone. For the node's timer; bounded work per call. While the store
+    /// cannot write it does nothing, and nothing is lost: there is as much to do later.
+    pub fn lapse(&self) {
+        self.act_on_streams(|inner| {
+            let now = (self.clock)();
+            inner.lapse(now, self.durability);
+        });
+    }
+
+    /// When [`LocalBroker::lapse`] has something to do, by the broker's clock; none as long as nothing is asked of a stream, and while
+    /// the store cannot write.
+    #[must_use]
+    pub fn lapses_at(&self) -> Option<Instant> {
+        self.shared.lock().lapses_at()
+    }
+
+    /// How long it is until then; zero where it is over.
+    #[must_use]
+    pub fn lapses_in(&self) -> Option<Duration> {
+        let at = self.lapses_at()?;
+        Some(at.since((self.clock)().instant))
+    }
+
+    /// Waits until there is something to lapse earlier than there was, also if that came about before the call. For one who waits.
+    pub async fn lapses_sooner(&self) {
+        self.shared.sooner.notified().await;
     }
 
     /// A commit begins: `take` takes what has changed and is to be written, at one moment with what is staged. One at a time.
@@ -93,7 +131,21 @@ impl LocalBroker {
     /// The commit is through: what it took is announced and answered. Or it failed: who waits is told so, nothing more is
     /// accepted until a commit is through, and the same is to be written again.
     pub fn end_commit(&self, is_kept: bool) {
-        self.act(|inner| inner.end_commit(is_kept));
+        self.act_on_streams(|inner| inner.end_commit(is_kept));
+    }
+
+    /// Acts as [`LocalBroker::act`] does, and tells the timer where it is to ring earlier.
+    fn act_on_streams<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {
+        let (result, is_sooner) = self.act(|inner| {
+            let before = inner.lapses_at();
+            let result = act(inner);
+            let after = inner.lapses_at();
+            (result, after.is_some_and(|after| before.is_none_or(|before| after < before)))
+        });
+        if is_sooner {
+            self.shared.sooner.notify_one();
+        }
+        result
     }
 
     /// Acts under the lock, and wakes the receiver where that gave it something.
@@ -109,7 +161,7 @@ impl LocalBroker {
         result
     }
 
-    fn publish_now(&self, publication: Publication) -> Result<Answer, BrokerError> {
+    fn publish_now(&self, publication: Publication) -> Result<Answer<Published>, BrokerError> {
         let Publication { room, message, except, keep } = publication;
         let strongest = self.durability;
         self.act(|inner| match keep {
@@ -133,9 +185,11 @@ impl LocalBroker {
 }
 
 /// The answer, once it is there.
-fn answered(answer: Result<Answer, BrokerError>) -> BoxFuture<'static, Result<Published, BrokerError>> {
+fn answered<T: Send + 'static>(
+    answer: Result<Answer<T>, BrokerError>,
+) -> BoxFuture<'static, Result<T, BrokerError>> {
     match answer {
-        Ok(Answer::Now(published)) => Box::pin(ready(Ok(published))),
+        Ok(Answer::Now(answer)) => Box::pin(ready(Ok(answer))),
         Ok(Answer::Later(receiver)) => {
             receiver.map(|answer| answer.unwrap_or(Err(BrokerError::Unavailable))).boxed()
         }
@@ -169,23 +223,32 @@ impl Broker for LocalBroker {
 
     fn stream(
         &self,
-        _: RoomName,
-        _: StreamName,
-        _: Command,
+        room: RoomName,
+        stream: StreamName,
+        command: Command,
     ) -> BoxFuture<'static, Result<Done, BrokerError>> {
-        Box::pin(ready(Err(StreamError::NotFound.into())))
+        let named = Named { room: &room, stream: &stream };
+        answered(self.act_on_streams(|inner| {
+            let now = (self.clock)();
+            match self.durability {
+                Durability::Memory => inner.stream(named, &command, now),
+                Durability::Disk | Durability::Broker => inner.stage_stream(named, &command, now),
+            }
+        }))
     }
 
-    fn open_streams(&self, _: RoomName) -> BoxFuture<'static, Result<Vec<StreamView>, BrokerError>> {
-        Box::pin(ready(Ok(Vec::new())))
+    fn open_streams(&self, room: RoomName) -> BoxFuture<'static, Result<Vec<StreamView>, BrokerError>> {
+        let inner = self.shared.lock();
+        Box::pin(ready(Ok(inner.log.open_streams(&room, inner.state(&room).head))))
     }
 
     fn view_stream(
         &self,
-        _: RoomName,
-        _: StreamName,
+        room: RoomName,
+        stream: StreamName,
     ) -> BoxFuture<'static, Result<Option<StreamView>, BrokerError>> {
-        Box::pin(ready(Ok(None)))
+        let inner = self.shared.lock();
+        Box::pin(ready(Ok(inner.log.view_stream(&room, &stream, inner.state(&room).head))))
     }
 
     /// Takes the lock for each room anew, so that a long survey does not hold up publishing.
@@ -205,8 +268,7 @@ impl Broker for LocalBroker {
             self.shared.lock().log.clear(&room);
             return Box::pin(ready(Ok(())));
         }
-        let cleared = self.shared.lock().stage_clear(&room);
-        answered(cleared).map(|cleared| cleared.map(|_| ())).boxed()
+        answered(self.shared.lock().stage_clear(&room))
     }
 
     fn announcements(&self) -> Box<dyn Announcements> {

@@ -6,13 +6,14 @@ use moorline_proto::batch::{Batch, Ephemeral};
 use moorline_proto::id::RoomName;
 use moorline_proto::position::{Epoch, Offset};
 use moorline_proto::record::Record;
+use moorline_proto::stream::Cancel;
 
 use crate::broker::Announcement;
 
 /// How much waits for a node that does not listen; beyond it everything waiting is replaced by [`Announcement::Lost`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// Records and ephemeral messages.
+    /// Records, ephemeral messages, and askings to stop.
     pub(super) announcements: usize,
     /// What they cost, in bytes.
     pub(super) bytes: usize,
@@ -91,6 +92,12 @@ impl Queue {
         }
     }
 
+    pub(super) fn push_cancel(&mut self, cancel: Cancel) {
+        if self.admit(cancel_cost_bytes(&cancel)) {
+            self.waiting.push_back(Announcement::Cancel(cancel));
+        }
+    }
+
     /// Counts one more, or loses all with it.
     fn admit(&mut self, cost: usize) -> bool {
         if self.announcements >= self.bounds.announcements
@@ -139,7 +146,7 @@ fn weight(announcement: &Announcement) -> (usize, usize) {
             (batch.records.len(), batch.records.iter().map(Record::cost_bytes).sum())
         }
         Announcement::Ephemeral(ephemeral) => (1, ephemeral_cost_bytes(ephemeral)),
-        Announcement::Cancel(_) => (1, 0),
+        Announcement::Cancel(cancel) => (1, cancel_cost_bytes(cancel)),
         Announcement::Lost => (0, 0),
     }
 }
@@ -150,10 +157,20 @@ pub(super) fn ephemeral_cost_bytes(ephemeral: &Ephemeral) -> usize {
     Record { offset: Offset::START, timestamp, except, message }.cost_bytes()
 }
 
+/// Its names.
+pub(super) fn cancel_cost_bytes(cancel: &Cancel) -> usize {
+    let Cancel { holder, room, stream, by } = cancel;
+    let by = by.session.as_ref().map_or(0, |session| session.as_str().len())
+        + by.user.as_ref().map_or(0, |user| user.as_str().len());
+    holder.as_str().len() + room.as_str().len() + stream.as_str().len() + by
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use moorline_proto::id::{SessionId, StreamName};
     use moorline_proto::message::Message;
+    use moorline_proto::stream::Canceller;
     use moorline_proto::time::Timestamp;
 
     fn record(offset: u64) -> Record {
@@ -201,6 +218,24 @@ mod tests {
         queue.push_ephemeral(Ephemeral { room: RoomName::new("a").unwrap(), except, timestamp, message });
         push(&mut queue, "a", 2);
         assert_eq!(take(&mut queue, 9), ["a 0-1", "ephemeral", "a 1-2"]);
+    }
+
+    #[test]
+    fn askings_to_stop_keep_their_place_and_count() {
+        let mut queue = Queue::new(Bounds { announcements: 3, bytes: usize::MAX });
+        let cancel = Cancel {
+            holder: SessionId::new("p").unwrap(),
+            room: RoomName::new("a").unwrap(),
+            stream: StreamName::new("s").unwrap(),
+            by: Canceller::default(),
+        };
+        push(&mut queue, "a", 1);
+        queue.push_cancel(cancel.clone());
+        push(&mut queue, "a", 2);
+        assert_eq!(take(&mut queue, 9), ["a 0-1", "cancel", "a 1-2"]);
+        assert!(queue.bytes == 0 && queue.announcements == 0);
+        (0..4).for_each(|_| queue.push_cancel(cancel.clone()));
+        assert_eq!(take(&mut queue, 9), ["lost"]);
     }
 
     #[test]

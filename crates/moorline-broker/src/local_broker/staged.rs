@@ -7,34 +7,67 @@ use moorline_proto::id::RoomName;
 use moorline_proto::position::{Epoch, Offset};
 use moorline_proto::record::Record;
 use moorline_proto::resume::RoomState;
-use tokio::sync::oneshot;
+use moorline_proto::stream::Cancel;
 
-use super::queue::ephemeral_cost_bytes;
-use crate::broker::{BrokerError, Published};
+use super::queue::{cancel_cost_bytes, ephemeral_cost_bytes};
+use super::waiting::Waiting;
+use crate::broker::BrokerError;
 
 /// How many publications may wait; the bytes are bounded too. A disk takes some milliseconds for a commit: this is what
 /// comes in while it takes a second.
 const STAGED_MAX: usize = 65_536;
 const STAGED_MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// Whoever waits for an answer; none where it was given, or nobody wants it.
-pub(super) type Waiting = Option<(oneshot::Sender<Result<Published, BrokerError>>, Published)>;
-
 /// Something that takes its turn behind what is not kept yet.
-pub(super) enum Staged {
-    /// A record, or a change without one: needs a commit.
-    Change { waiting: Waiting, record: Option<StagedRecord> },
-    /// What only keeps its place: an ephemeral message, or the repetition of a publish that is staged.
-    Follower { waiting: Waiting, ephemeral: Option<Ephemeral> },
+pub(super) struct Staged {
+    pub(super) until: Until,
+    /// What is told then.
+    pub(super) told: Option<Told>,
+    /// Who waits for it; none where it was answered, or nobody wants it.
+    pub(super) waiting: Option<Waiting>,
+    /// Text of a stream that is to be written and not told yet.
+    pub(super) text_bytes: usize,
+}
+
+/// How long something is staged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// Until the commit that takes it is through: a change.
+    Commit,
+    /// Until everything before it is through: what only keeps its place, as an ephemeral message does, or the repetition of
+    /// something that is staged.
+    Turn,
+}
+
+/// What is announced once it may be seen.
+pub(super) enum Told {
+    Record(StagedRecord),
+    Ephemeral(Ephemeral),
+    Cancel(Cancel),
 }
 
 impl Staged {
     /// What it counts against the bound.
     fn cost_bytes(&self) -> usize {
-        match self {
-            Self::Change { record: Some(staged), .. } => staged.record.cost_bytes(),
-            Self::Follower { ephemeral: Some(ephemeral), .. } => ephemeral_cost_bytes(ephemeral),
-            Self::Change { .. } | Self::Follower { .. } => 0,
+        let told = match &self.told {
+            Some(Told::Record(staged)) => staged.record.cost_bytes(),
+            Some(Told::Ephemeral(ephemeral)) => ephemeral_cost_bytes(ephemeral),
+            Some(Told::Cancel(cancel)) => cancel_cost_bytes(cancel),
+            None => 0,
+        };
+        told + self.text_bytes
+    }
+
+    /// Something to be told.
+    pub(super) fn of(until: Until, told: Told) -> Self {
+        Self { until, told: Some(told), waiting: None, text_bytes: 0 }
+    }
+
+    /// The record that it shows.
+    pub(super) fn record(&self) -> Option<&StagedRecord> {
+        match &self.told {
+            Some(Told::Record(record)) => Some(record),
+            _ => None,
         }
     }
 }
@@ -74,9 +107,19 @@ impl Stage {
         self.closed = true;
     }
 
+    /// Whether the store can write, as far as is known.
+    pub(super) fn can_keep(&self) -> bool {
+        !self.failing && !self.closed
+    }
+
+    /// Whether nothing is staged.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Whether one more may be staged.
     pub(super) fn admit(&self) -> Result<(), BrokerError> {
-        if self.failing || self.closed {
+        if !self.can_keep() {
             return Err(BrokerError::CannotKeep);
         }
         let is_full = self.waiting.len() >= STAGED_MAX || self.bytes >= STAGED_MAX_BYTES;
@@ -85,9 +128,9 @@ impl Stage {
 
     pub(super) fn push(&mut self, staged: Staged) {
         self.bytes += staged.cost_bytes();
-        if let Staged::Change { record: Some(staged), .. } = &staged {
-            let visible = Visible { head: staged.after, staged: 0 };
-            self.rooms.entry(staged.room.clone()).or_insert(visible).staged += 1;
+        if let Some(record) = staged.record() {
+            let visible = Visible { head: record.after, staged: 0 };
+            self.rooms.entry(record.room.clone()).or_insert(visible).staged += 1;
         }
         self.waiting.push_back(staged);
     }
@@ -121,13 +164,7 @@ impl Stage {
     /// The commit failed, and will be tried again: who waits is told that it is not known.
     pub(super) fn fail(&mut self) {
         self.failing = true;
-        for staged in &mut self.waiting {
-            let (Staged::Change { waiting, .. } | Staged::Follower { waiting, .. }) = staged;
-            if let Some((sender, _)) = waiting.take() {
-                // Who asked may be gone.
-                let _gone = sender.send(Err(BrokerError::Unavailable));
-            }
-        }
+        self.waiting.iter_mut().filter_map(|staged| staged.waiting.take()).for_each(Waiting::give_up);
     }
 
     /// The commit is through.
@@ -137,25 +174,23 @@ impl Stage {
 
     /// The next one that may be seen, once its commit is through.
     pub(super) fn pop_kept(&mut self) -> Option<Staged> {
-        let follows = matches!(self.waiting.front(), Some(Staged::Follower { .. }));
+        let follows = self.waiting.front().is_some_and(|staged| staged.until == Until::Turn);
         if self.marked == 0 && !follows {
             return None;
         }
         self.marked = self.marked.saturating_sub(1);
         let staged = self.waiting.pop_front()?;
         self.bytes -= staged.cost_bytes();
-        if let Staged::Change { record: Some(staged), .. } = &staged {
-            self.show(staged);
-        }
+        staged.record().into_iter().for_each(|record| show(&mut self.rooms, record));
         Some(staged)
     }
+}
 
-    fn show(&mut self, staged: &StagedRecord) {
-        let Some(visible) = self.rooms.get_mut(&staged.room) else { return };
-        visible.head = staged.record.offset;
-        visible.staged -= 1;
-        if visible.staged == 0 {
-            self.rooms.remove(&staged.room);
-        }
+fn show(rooms: &mut HashMap<RoomName, Visible>, shown: &StagedRecord) {
+    let Some(visible) = rooms.get_mut(&shown.room) else { return };
+    visible.head = shown.record.offset;
+    visible.staged -= 1;
+    if visible.staged == 0 {
+        rooms.remove(&shown.room);
     }
 }

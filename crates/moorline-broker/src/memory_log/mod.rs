@@ -3,10 +3,15 @@
 mod age;
 mod class;
 mod ids;
+mod lapses;
 mod oldest;
+mod open_cost;
 mod restore;
+mod restore_streams;
 mod room;
 mod rules;
+mod streaming;
+mod streams;
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
@@ -16,18 +21,22 @@ use moorline_proto::id::{RoomName, StreamName};
 use moorline_proto::position::{Epoch, Offset, Position};
 use moorline_proto::record::Record;
 use moorline_proto::resume::RoomState;
-use moorline_proto::stream::{Command, Entry, StreamError, StreamView};
+use moorline_proto::stream::{Command, Entry, StreamState, StreamView};
 use moorline_proto::time::{Instant, Now};
 
 use self::age::LogTime;
 use self::class::Class;
 use self::ids::PublishIds;
 pub use self::ids::{Claim, Client, Fingerprint};
+use self::lapses::Lapses;
 use self::oldest::Oldest;
+use self::open_cost::OpenCost;
 pub use self::restore::History;
 pub use self::room::RoomHead;
 use self::room::{Kept, Room};
 pub use self::rules::{PrefixRetention, Retention, RetentionRules};
+pub use self::streaming::{Noting, StreamChange, StreamId};
+use self::streams::Streams;
 use crate::log::{AppendError, Appended, Draft, Log, LogStats, New, Streamed};
 
 /// How many records, rooms and publish ids one call of [`Log::expire`] drops at most, each: a few milliseconds.
@@ -50,6 +59,10 @@ pub struct MemoryLog {
     rooms: HashMap<RoomName, Room>,
     oldest: Oldest,
     ids: PublishIds,
+    /// What open streams cost.
+    open_cost: OpenCost,
+    /// When streams are to be looked at.
+    lapses: Lapses,
     /// Rooms that became empty while nobody held them; each once, marked by its `idle`.
     idle: VecDeque<RoomName>,
     /// Rooms that were forgotten, for who keeps a journal; none where nobody does.
@@ -76,6 +89,8 @@ impl MemoryLog {
             rooms: HashMap::new(),
             oldest: Oldest::new(rules.prefixes.len()),
             ids: PublishIds::new(&rules),
+            open_cost: OpenCost::new(rules.total_bytes),
+            lapses: Lapses::default(),
             rules,
             idle: VecDeque::new(),
             forgotten: None,
@@ -109,7 +124,14 @@ impl MemoryLog {
             self.oldest.file(name, room, self.seq);
         }
         room.push(Kept { seq: self.seq, at, record }, &mut self.totals);
-        room.trim(self.rules.of_class(room.class), now, &mut self.totals);
+        self.enforce(name, now);
+    }
+
+    /// Cuts what the bounds no longer cover, after a room has grown.
+    fn enforce(&mut self, name: &RoomName, now: LogTime) {
+        if let Some(room) = self.rooms.get_mut(name) {
+            room.trim(self.rules.of_class(room.class), now, &mut self.totals);
+        }
         while self.totals.bytes > self.rules.total_bytes && self.totals.records > 1 {
             self.cut_oldest_of_all();
         }
@@ -222,29 +244,32 @@ impl Log for MemoryLog {
         self.append_claiming(room, draft, now).map(|(appended, _)| appended)
     }
 
-    fn stream(&mut self, _: &RoomName, _: &StreamName, _: &Command, _: Now) -> Streamed {
-        Streamed { result: Err(StreamError::NotFound), records: vec![], is_change: false, asked: None }
+    fn stream(&mut self, room: &RoomName, stream: &StreamName, command: &Command, now: Now) -> Streamed {
+        self.stream_noting(room, stream, command, now, &mut |_, _| {})
     }
 
-    fn lapse(&mut self, _: Now) -> Vec<(RoomName, New)> {
-        Vec::new()
+    fn lapse(&mut self, now: Now) -> Vec<(RoomName, New)> {
+        self.lapse_noting(now, &mut |_, _| {})
     }
 
     fn lapses_at(&self) -> Option<Instant> {
-        None
+        self.lapses.first_at()
     }
 
-    fn open_streams(&self, _: &RoomName, _: Offset) -> Vec<StreamView> {
-        Vec::new()
+    fn open_streams(&self, room: &RoomName, head: Offset) -> Vec<StreamView> {
+        let streams = self.rooms.get(room).and_then(Room::streams).into_iter().flat_map(Streams::iter);
+        let views = streams.filter_map(|stream| stream.view(head));
+        let open = views.filter(|view| view.state == StreamState::Open);
+        open.map(|view| StreamView { content: String::new(), ..view }).collect()
     }
 
-    fn view_stream(&self, _: &RoomName, _: &StreamName, _: Offset) -> Option<StreamView> {
-        None
+    fn view_stream(&self, room: &RoomName, stream: &StreamName, head: Offset) -> Option<StreamView> {
+        self.stream_of(room, stream)?.view(head)
     }
 
     fn visit(&self, room: &RoomName, from: ReadFrom, visit: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) {
-        if let (Some(room), ReadFrom::After(after)) = (self.rooms.get(room), from) {
-            room.visit(after, &mut |record| visit(Entry::Record(record)));
+        if let Some(room) = self.rooms.get(room) {
+            room.visit(from, visit);
         }
     }
 

@@ -3,13 +3,17 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
+use moorline_proto::batch::ReadFrom;
+use moorline_proto::id::StreamName;
 use moorline_proto::position::{Epoch, Offset, Position};
 use moorline_proto::record::Record;
 use moorline_proto::resume::{Formers, RoomState};
+use moorline_proto::stream::Entry;
 
 use super::age::LogTime;
 use super::class::Class;
 use super::rules::Retention;
+use super::streams::{self, Streams};
 use crate::log::LogStats;
 
 /// Below this capacity a queue is not worth shrinking.
@@ -50,6 +54,7 @@ pub(super) struct Room {
     lasts: Option<Box<[Position]>>,
     bytes: usize,
     kept: VecDeque<Kept>,
+    streams: Option<Box<Streams>>,
     /// The place under which [`Oldest`](super::oldest::Oldest) has the room, while it has records.
     pub(super) filed: u64,
     holds: u32,
@@ -136,7 +141,7 @@ impl Room {
 
     /// Whether nothing speaks against forgetting it.
     pub(super) fn is_unused(&self) -> bool {
-        self.holds == 0 && self.kept.is_empty()
+        self.holds == 0 && self.kept.is_empty() && self.streams.as_ref().is_none_or(|s| s.is_empty())
     }
 
     pub(super) const fn hold(&mut self) {
@@ -181,10 +186,12 @@ impl Room {
     pub(super) fn cut_oldest(&mut self, totals: &mut LogStats) {
         let Some(Kept { record, .. }) = self.kept.pop_front() else { return };
         let cost = record.cost_bytes();
+        let cost = cost + self.streams.as_mut().map_or(0, |streams| streams.drop_ended(record.offset));
         self.cut = record.offset;
         self.bytes -= cost;
         totals.bytes -= cost;
         totals.records -= 1;
+        self.streams.take_if(|streams| streams.is_empty());
         self.shrink();
     }
 
@@ -198,17 +205,62 @@ impl Room {
     }
 
     pub(super) fn clear(&mut self, totals: &mut LogStats) {
-        totals.bytes -= self.bytes;
+        let open = self.streams.as_mut().map_or(0, |streams| streams.drop_all_ended());
+        totals.bytes -= self.bytes - open;
         totals.records -= self.kept.len();
-        self.bytes = 0;
+        self.bytes = open;
         self.kept = VecDeque::new();
         self.cut = self.head;
         self.cleared = self.head;
     }
 
-    pub(super) fn visit(&self, after: Offset, visit: &mut dyn FnMut(&Record) -> ControlFlow<()>) {
-        let start = self.kept.partition_point(|kept| kept.record.offset <= after);
+    pub(super) fn visit(&self, from: ReadFrom, visit: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) {
+        let records = || {
+            let ReadFrom::After(after) = from else { return self.kept.range(self.kept.len()..) };
+            self.kept.range(self.kept.partition_point(|kept| kept.record.offset <= after)..)
+        };
+        let mut records = records().map(|kept| Entry::Record(&kept.record));
         // Whether the visitor broke off or came to the end, it knows.
-        let _known = self.kept.range(start..).try_for_each(|kept| visit(&kept.record));
+        let _known = match self.streams() {
+            None => records.try_for_each(visit),
+            Some(streams) => streams.visit(records, from, visit),
+        };
+    }
+
+    /// Its streams; none where it has none.
+    pub(super) fn streams(&self) -> Option<&Streams> {
+        self.streams.as_deref()
+    }
+
+    pub(super) fn streams_mut(&mut self) -> Option<&mut Streams> {
+        self.streams.as_deref_mut()
+    }
+
+    pub(super) fn add_stream(&mut self, kept: streams::Kept) {
+        self.streams.get_or_insert_default().insert(kept);
+    }
+
+    /// Takes an open stream out.
+    pub(super) fn remove_open_stream(
+        &mut self,
+        name: &StreamName,
+        totals: &mut LogStats,
+    ) -> Option<streams::Kept> {
+        let kept = self.streams.as_mut()?.remove_open(name)?;
+        self.charge(kept.stream.cost_bytes(), 0, totals);
+        self.streams.take_if(|streams| streams.is_empty());
+        Some(kept)
+    }
+
+    /// A stream of it costs so much instead.
+    pub(super) const fn charge(&mut self, before: usize, after: usize, totals: &mut LogStats) {
+        self.bytes = self.bytes + after - before;
+        totals.bytes = totals.bytes + after - before;
+    }
+
+    /// A piece of a stream took a number.
+    pub(super) fn move_head(&mut self, offset: Offset, epoch: Epoch) {
+        self.enter_epoch(self.head, epoch);
+        self.head = self.head.max(offset);
     }
 }

@@ -15,6 +15,7 @@ use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, StorageError, TableError
 use crate::entry::{self, ChunkError, IdRow};
 use crate::error::OpenError;
 use crate::layout::{CHUNKS, space_bytes};
+use crate::stream_row::Change;
 
 /// Threads that decode; with more, all wait for the one who restores.
 const THREADS: usize = 2;
@@ -34,37 +35,45 @@ pub(super) struct Chunk {
 }
 
 /// An entry, in memory of its own.
-pub(super) struct Entry {
-    pub(super) offset: Offset,
-    pub(super) timestamp: Timestamp,
-    pub(super) claim: Option<Claim>,
-    /// With its room and its history; none where only the publish id is left.
-    pub(super) record: Option<(RoomName, Epoch, Record)>,
+pub(super) enum Entry {
+    Record {
+        offset: Offset,
+        timestamp: Timestamp,
+        claim: Option<Claim>,
+        /// With its room and its history; none where only the publish id is left.
+        record: Option<(RoomName, Epoch, Record)>,
+    },
+    Stream(Epoch, Box<Change>),
 }
 
 /// The entries of a chunk. Rooms that were met before are in `names`.
 fn decode(chunk: &[u8], names: &mut HashMap<String, RoomName>) -> Result<Vec<Entry>, ChunkError> {
     let (epoch, entries) = entry::read_chunk(chunk)?;
+    let mut name = |room: &str| match names.get(room) {
+        Some(name) => Ok::<_, ChunkError>(name.clone()),
+        None => {
+            let name = RoomName::stored(room).map_err(|error| ChunkError::Name(error.to_string()))?;
+            Ok(names.entry(room.to_owned()).or_insert(name).clone())
+        }
+    };
     let decoded = entries.into_iter().map(|entry| match entry {
         entry::Entry::Record { room, offset, timestamp, except, message, id } => {
             let record = entry::record(offset, timestamp, except.as_ref(), message)?;
-            let name = match names.get(room) {
-                Some(name) => name.clone(),
-                None => {
-                    let name = RoomName::stored(room).map_err(|error| ChunkError::Name(error.to_string()))?;
-                    names.entry(room.to_owned()).or_insert(name).clone()
-                }
-            };
+            let name = name(room)?;
             let (offset, timestamp) = (Offset(offset), Timestamp(timestamp));
             let claim = id.map(IdRow::claim);
-            Ok(Entry { offset, timestamp, claim, record: Some((name, Epoch(epoch), record)) })
+            Ok(Entry::Record { offset, timestamp, claim, record: Some((name, Epoch(epoch), record)) })
         }
-        entry::Entry::Id { offset, timestamp, id } => Ok(Entry {
+        entry::Entry::Id { offset, timestamp, id } => Ok(Entry::Record {
             offset: Offset(offset),
             timestamp: Timestamp(timestamp),
             claim: Some(id.claim()),
             record: None,
         }),
+        entry::Entry::Stream { room, stream, first, change } => {
+            let change = Change::read(name(room)?, (stream, first), &change)?;
+            Ok(Entry::Stream(Epoch(epoch), Box::new(change)))
+        }
     });
     decoded.collect()
 }

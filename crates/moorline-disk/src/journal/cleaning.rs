@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use moorline_broker::{Log as _, MemoryLog};
-use moorline_proto::id::RoomName;
+use moorline_broker::{Log as _, MemoryLog, StreamId};
+use moorline_proto::id::{NameError, RoomName, StreamName};
 use moorline_proto::position::Offset;
 use redb::{ReadableDatabase as _, ReadableTable as _, WriteTransaction};
 
@@ -16,6 +16,7 @@ use crate::error::WriteError;
 use crate::layout::{CHUNKS, ROOMS, RoomRow, space_bytes};
 use crate::log::{self, Memory};
 use crate::pending::CHUNK_BYTES;
+use crate::stream_row::StreamRow;
 
 /// What a record costs in memory and not in a chunk, in bytes.
 const IN_MEMORY_ALONE: usize = 64;
@@ -208,6 +209,18 @@ fn rest_of<'a>(
             }
             losers.insert(name);
             id.map(|id| Entry::Id { offset, timestamp, id })
+        }
+        Entry::Stream { room, stream, first, change } => {
+            let wrong = |error: NameError| ChunkError::Name(error.to_string());
+            let name = RoomName::stored(room).map_err(wrong)?;
+            let stream_name = StreamName::new(stream).map_err(wrong)?;
+            let id = StreamId { room: &name, stream: &stream_name, first: entry::offset(first)? };
+            if memory.keeps_stream(id) {
+                return Ok(Some(Entry::Stream { room, stream, first, change }));
+            }
+            let ended = matches!(change, StreamRow::Ended { .. });
+            losers.insert(name);
+            ended.then_some(Entry::Stream { room, stream, first, change: StreamRow::Gone })
         }
         Entry::Id { id, .. } if !memory.knows_id(&id.claim().key) => None,
         id @ Entry::Id { .. } => Some(id),

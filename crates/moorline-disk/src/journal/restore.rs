@@ -215,7 +215,15 @@ impl Reader<'_> {
     }
 
     fn put(&self, log: &mut MemoryLog, dead: &HashMap<RoomName, Offset>, entry: chunks::Entry) {
-        let chunks::Entry { offset, timestamp, claim, record } = entry;
+        let (offset, timestamp, claim, record) = match entry {
+            chunks::Entry::Record { offset, timestamp, claim, record } => (offset, timestamp, claim, record),
+            chunks::Entry::Stream(epoch, change) => {
+                if dead.get(&change.room).is_none_or(|&cut| change.id().first > cut) {
+                    log.restore_stream(change.id(), epoch, change.change(), self.now);
+                }
+                return;
+            }
+        };
         if let Some(claim) = claim {
             log.restore_id(&claim, offset, timestamp, self.now);
         }

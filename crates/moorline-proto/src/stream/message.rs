@@ -1,6 +1,8 @@
 //! The messages that readers of a stream get.
 
 use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::Outcome;
 use crate::id::StreamName;
@@ -36,8 +38,34 @@ pub(super) fn terminal(stream: &StreamName, outcome: &Outcome) -> Message {
     end(out)
 }
 
+/// The end of a stream that got too much text.
+#[must_use]
+pub fn too_big(stream: &StreamName) -> Message {
+    terminal(stream, &Outcome::Error { error: Some(Bytes::from_static(b"\"too_big\"")) })
+}
+
+/// How a terminal message says that a stream ended.
+pub(super) fn outcome_of(message: &Message) -> Outcome {
+    #[derive(Deserialize)]
+    struct Terminal<'a> {
+        #[serde(rename = "type")]
+        kind: &'a str,
+        #[serde(borrow)]
+        message: Option<&'a RawValue>,
+        #[serde(borrow)]
+        error: Option<&'a RawValue>,
+    }
+    let json = |raw: Option<&RawValue>| raw.map(|raw| Bytes::copy_from_slice(raw.get().as_bytes()));
+    match serde_json::from_slice::<Terminal<'_>>(message.as_bytes()) {
+        Ok(Terminal { kind: "complete", message, .. }) => Outcome::Complete { message: json(message) },
+        Ok(Terminal { kind: "error", error, .. }) => Outcome::Error { error: json(error) },
+        _ => Outcome::Cancelled,
+    }
+}
+
 /// The end of a stream whose producer is gone.
-pub(super) fn orphaned(stream: &StreamName) -> Message {
+#[must_use]
+pub fn orphaned(stream: &StreamName) -> Message {
     end(begin("orphaned", stream, 0))
 }
 

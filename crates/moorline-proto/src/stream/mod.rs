@@ -3,6 +3,7 @@
 //! A [`Stream`] is the pure machine of one of them. A log keeps it, gives its pieces and its terminal record their offsets, and asks it
 //! with every [`Command`] what follows.
 
+mod machine;
 mod message;
 mod piece;
 
@@ -12,7 +13,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 
-pub use self::message::TYPES;
+pub use self::machine::{EndStep, Stream};
+pub use self::message::{TYPES, orphaned, too_big};
 pub use self::piece::{Merging, Piece};
 use crate::error::{ErrorCode, Rejection};
 use crate::id::{RoomName, SessionId, StreamName, UserId};
