@@ -1,6 +1,5 @@
 //! Streams over HTTP (spec/protocol.md, section 12).
 
-mod incoming;
 mod parse;
 mod put;
 

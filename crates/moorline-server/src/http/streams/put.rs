@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, header};
 use moorline::{Answer, ErrorCode, Node, Offset, Rejection, RoomName};
 use moorline_proto::frame::StreamAct;
 use moorline_proto::id::StreamName;
-use moorline_proto::stream::{Lease, Outcome, StreamState};
+use moorline_proto::stream::{CHUNK_MAX_BYTES, Lease, Outcome, StreamState};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use utoipa::{IntoParams, ToSchema};
@@ -21,7 +21,7 @@ use super::super::openapi::{Conflicting, Invalid, Missing};
 use super::super::problem::Problem;
 use super::super::query::{self, Path, Query};
 use super::super::schema;
-use super::incoming::{Ending, Incoming};
+use crate::inflow::{Ending, Inflow};
 
 /// The resource whose body has no bound in size and time but the stream's own.
 pub(crate) const PATH: &str = "/v1/rooms/{room}/streams/{stream}";
@@ -73,7 +73,12 @@ pub(crate) async fn put(
     let writer = Writer { node, room, stream, caller, fence: 0, at: 0 };
     let (answer, answered) = oneshot::channel();
     // On its own, for it has to end the stream also where the connection, and this future with it, are gone.
-    tokio::spawn(run(writer, place.at, (Incoming::new(body), is_sent), answer));
+    tokio::spawn(run(
+        writer,
+        place.at,
+        (Inflow::new(body.into_data_stream(), CHUNK_MAX_BYTES), is_sent),
+        answer,
+    ));
     match answered.await {
         Ok(Ok(written)) => Ok(Json(written)),
         Ok(Err(rejection)) => Err(closing(rejection.into())),
@@ -88,6 +93,7 @@ fn closing(problem: Problem) -> Response {
     response
 }
 
+type Incoming = Inflow<BodyDataStream, axum::Error>;
 type Reply = oneshot::Sender<Result<Written, Rejection>>;
 
 async fn run(mut writer: Writer, at: Option<u64>, body: (Incoming, bool), mut answer: Reply) {
@@ -164,7 +170,7 @@ impl Writer {
             }
             match incoming.ended() {
                 // What was cut off by the end of its connection may look as if it ended in order.
-                Some(Ending::Whole) if answer.is_closed() => return self.end(Ending::Broken).await,
+                Some(Ending::Whole) if answer.is_closed() => return self.broken_off().await,
                 Some(ending) => return self.end(ending).await,
                 None => {}
             }
@@ -189,16 +195,26 @@ impl Writer {
         }
     }
 
-    async fn end(&self, ending: Ending) -> Result<Written, Rejection> {
-        let (outcome, why) = match ending {
-            Ending::Whole => (Outcome::Complete { message: None }, None),
-            Ending::Broken => (failed(br#""body_incomplete""#), Some("the body broke off".to_owned())),
-            Ending::NotUtf8(wrong) => {
-                (failed(br#""not_utf8""#), Some(format!("the body is not UTF-8: {wrong}")))
+    async fn end(&self, ending: Ending<axum::Error>) -> Result<Written, Rejection> {
+        match ending {
+            Ending::Whole => self.finish(Outcome::Complete { message: None }).await,
+            Ending::Broken(error) => {
+                tracing::debug!(%error, "the body of a stream broke off");
+                self.broken_off().await
             }
-        };
-        let written = self.finish(outcome).await?;
-        why.map_or(Ok(written), |why| Err(Rejection::new(ErrorCode::BadFrame, why)))
+            Ending::NotUtf8(wrong) => {
+                self.fail(br#""not_utf8""#, format!("the body is not UTF-8: {wrong}")).await
+            }
+        }
+    }
+
+    async fn broken_off(&self) -> Result<Written, Rejection> {
+        self.fail(br#""body_incomplete""#, "the body broke off".to_owned()).await
+    }
+
+    async fn fail(&self, error: &'static [u8], why: String) -> Result<Written, Rejection> {
+        self.finish(Outcome::Error { error: Some(Bytes::from_static(error)) }).await?;
+        Err(Rejection::new(ErrorCode::BadFrame, why))
     }
 
     async fn cancelled(&self) -> Result<Written, Rejection> {
@@ -225,8 +241,4 @@ impl Writer {
 struct Appended {
     at: u64,
     cancel: bool,
-}
-
-const fn failed(error: &'static [u8]) -> Outcome {
-    Outcome::Error { error: Some(Bytes::from_static(error)) }
 }
