@@ -107,7 +107,8 @@ impl EncodedBatch {
     #[must_use]
     pub fn joined(parts: &[Arc<Self>]) -> Option<Self> {
         let first = parts.first()?;
-        let mut batch = Batch { records: Vec::new(), ..first.batch.clone() };
+        let mut batch = Batch { records: Vec::new(), reached: Vec::new(), ..first.batch.clone() };
+        let is_merged = parts.iter().any(|part| !part.batch.reached.is_empty());
         let mut wire = Vec::with_capacity(parts.iter().map(|part| part.wire.len()).sum());
         let mut ends = Vec::new();
         for part in parts {
@@ -116,6 +117,9 @@ impl EncodedBatch {
             }
             ends.extend(part.ends.iter().map(|end| wire.len() + end));
             wire.extend_from_slice(&part.wire);
+            if is_merged {
+                batch.reached.extend((0..part.batch.records.len()).map(|index| part.batch.reach(index)));
+            }
             batch.records.extend_from_slice(&part.batch.records);
         }
         Some(Self { batch, wire: wire.into(), ends })
@@ -194,5 +198,44 @@ impl Page {
         match self.from {
             ReadFrom::After(after) | ReadFrom::Texts { after, .. } => after,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAMING: Framing =
+        Framing { text_header: |_, _| {}, ping: |_| {}, pong: |_, _| {}, close: |_, _, _| {} };
+
+    /// Records at these offsets, behind `after`.
+    fn part(after: u64, offsets: &[u64], reached: &[u64]) -> Arc<EncodedBatch> {
+        let record = |&offset: &u64| Record {
+            offset: Offset(offset),
+            timestamp: Timestamp(0),
+            except: None,
+            message: Message::stored(Bytes::from_static(b"{}")),
+        };
+        let batch = Batch {
+            room: RoomName::new("r").unwrap(),
+            epoch: Epoch(1),
+            after: Offset(after),
+            records: offsets.iter().map(record).collect(),
+            reached: reached.iter().copied().map(Offset).collect(),
+        };
+        Arc::new(EncodedBatch::new(batch, &FRAMING))
+    }
+
+    #[test]
+    fn r27_streams_batches_that_follow_merged_ones_keep_how_far_each_record_reaches() {
+        for (parts, reached) in [
+            (vec![part(4, &[5, 6], &[5, 9]), part(9, &[10], &[])], vec![5, 9, 10]),
+            (vec![part(3, &[4], &[]), part(4, &[5, 6], &[5, 9])], vec![4, 5, 9]),
+            (vec![part(3, &[4], &[]), part(4, &[5], &[])], vec![]),
+        ] {
+            let joined = EncodedBatch::joined(&parts).unwrap();
+            assert_eq!(joined.batch.reached, reached.into_iter().map(Offset).collect::<Vec<_>>());
+        }
+        assert!(EncodedBatch::joined(&[part(4, &[5, 6], &[5, 9]), part(6, &[7], &[])]).is_none());
     }
 }

@@ -24,11 +24,16 @@ pub fn judge(position: Offset, after: Offset, record: &Record, reader: Reader<'_
         Judgement::Duplicate
     } else if after > position {
         Judgement::Gap
-    } else if record.excludes(reader) {
-        Judgement::Skip
     } else {
-        Judgement::Deliver
+        judge_text(record, reader)
     }
+}
+
+/// Judges a chunk of a stream that was open where `reader` stands, and that it reads before it goes on: it stands there too, and is
+/// none that the reader has.
+#[must_use]
+pub fn judge_text(record: &Record, reader: Reader<'_>) -> Judgement {
+    if record.excludes(reader) { Judgement::Skip } else { Judgement::Deliver }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use crate::error::{ErrorCode, Rejection};
 use crate::id::RoomName;
 use crate::position::Offset;
+use crate::stream;
 use crate::time::Timestamp;
 
 /// How deep JSON from outside may be nested: what common parsers take without a stack overflow.
@@ -20,7 +21,7 @@ pub const MAX_KEYS: usize = 256;
 const RESERVED_KEYS: [&str; 3] = ["room", "message_id", "timestamp"];
 
 /// Types of the server's own frames, so no message may have them; `error` is free.
-pub const RESERVED_TYPES: [&str; 11] = [
+pub const RESERVED_TYPES: [&str; 12] = [
     "connection_established",
     "reply",
     "ping",
@@ -32,7 +33,11 @@ pub const RESERVED_TYPES: [&str; 11] = [
     "position",
     "token_expiring",
     "closing",
+    "stream_cancel",
 ];
+
+/// The key by which what streams send is known: a message of one of their types may not have it.
+const STREAM_KEY: &str = "stream";
 
 /// A JSON object with a string `type`, without reserved keys and types and without a key twice. Its bytes pass through
 /// untouched. Cloning shares them.
@@ -56,6 +61,9 @@ impl Message {
             None => Err(invalid("a message needs a string \"type\"")),
             Some(kind) if RESERVED_TYPES.contains(&kind.as_str()) => {
                 Err(invalid(format!("the type \"{kind}\" is the server's own")))
+            }
+            Some(kind) if keys.has_stream && stream::TYPES.contains(&kind.as_str()) => {
+                Err(invalid(format!("\"{kind}\" with a \"{STREAM_KEY}\" comes from streams alone")))
             }
             Some(_) => Ok(Self(text.slice_ref(trimmed))),
         }
@@ -136,6 +144,7 @@ pub fn check_depth(text: &[u8]) -> Result<(), TooDeep> {
 /// What the check of a message needs of its top level.
 struct TopLevel {
     kind: Option<String>,
+    has_stream: bool,
 }
 
 impl<'de> serde::Deserialize<'de> for TopLevel {
@@ -174,7 +183,8 @@ impl<'de> Visitor<'de> for TopLevelVisitor {
             }
             keys.push(key);
         }
-        Ok(TopLevel { kind })
+        let has_stream = keys.iter().any(|key| key == STREAM_KEY);
+        Ok(TopLevel { kind, has_stream })
     }
 }
 
@@ -205,6 +215,9 @@ mod tests {
             r#"{"type":"m","timestamp":"t"}"#,
             r#"{"type":"reply"}"#,
             r#"{"type":"re\u0070ly"}"#,
+            r#"{"type":"stream_cancel"}"#,
+            r#"{"type":"chunk","stream":"s"}"#,
+            r#"{"str\u0065am":null,"type":"orph\u0061ned"}"#,
             r#"{"type":"m","a":1,"a":2}"#,
             "{\"type\":\"m\",\"a\":\"\n\"}",
         ] {
@@ -238,7 +251,13 @@ mod tests {
     }
 
     #[test]
-    fn error_is_a_type_of_the_applications() {
-        assert!(parse(r#"{"type":"error","error":"no"}"#).is_ok());
+    fn the_types_of_streams_are_free_where_nothing_says_stream() {
+        for text in [
+            r#"{"type":"error","error":"no"}"#,
+            r#"{"type":"chunk","at":0,"data":{"stream":1}}"#,
+            r#"{"type":"m","stream":"s"}"#,
+        ] {
+            assert!(parse(text).is_ok(), "{text}");
+        }
     }
 }

@@ -42,7 +42,8 @@ fn stage(heads: &'static [u64]) -> (Stage, Rc<Cell<usize>>) {
 fn announce(stage: &mut Stage, offset: u64) {
     let message = Message::parse(format!(r#"{{"type":"m","n":{offset}}}"#).into()).unwrap();
     let record = Record { offset: Offset(offset), timestamp: Timestamp(0), except: None, message };
-    let batch = Batch { room: room("r"), epoch: NEW, after: Offset(0), records: vec![record] };
+    let batch =
+        Batch { room: room("r"), epoch: NEW, after: Offset(0), records: vec![record], reached: vec![] };
     stage.handle(Input::Batch(Arc::new(EncodedBatch::new(batch, &FRAMING))));
     while stage.shard.fan_out(now(), 16, &mut stage.sockets) {}
 }

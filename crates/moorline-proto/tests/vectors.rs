@@ -10,10 +10,11 @@ use moorline_proto::frame::{
     Answer, ClientFrame, Durability, LeftReason, Presence, PresentSession, PublishAnswer, PublishOutcome,
     Ref, Reply, RoomEstablished, RoomsEstablished, ServerFrame,
 };
-use moorline_proto::id::{NameError, PublishId, RoomName, SessionId, UserId};
+use moorline_proto::id::{NameError, PublishId, RoomName, SessionId, StreamName, UserId};
 use moorline_proto::message::Message;
 use moorline_proto::position::{Epoch, Offset, Position};
 use moorline_proto::resume::{ResetReason, Resume, RoomState, Since};
+use moorline_proto::stream::Canceller;
 use moorline_proto::time::Timestamp;
 use moorline_proto::token::ResumeToken;
 use serde::Deserialize;
@@ -77,6 +78,7 @@ fn kind_of(frame: &ClientFrame) -> &'static str {
         ClientFrame::Join { .. } => "join",
         ClientFrame::Leave { .. } => "leave",
         ClientFrame::Publish(_) => "publish",
+        ClientFrame::Stream(frame) => frame.act.kind(),
         ClientFrame::Ack { .. } => "ack",
         ClientFrame::Reconnect { .. } => "reconnect",
         ClientFrame::Presence { .. } => "presence",
@@ -189,9 +191,30 @@ fn server_frame(name: &str) -> Option<ServerFrame> {
         "token_expiring" => ServerFrame::TokenExpiring { expires_in_ms: 60_000 },
         "reply expires" => reply("1", Ok(Answer::Expires { expires_at: Some(Timestamp(1_795_262_400_000)) })),
         "reply never expires" => reply("1", Ok(Answer::Expires { expires_at: None })),
+        "reply opened" => reply("1", Ok(opened())),
+        "reply appended" => reply("1", Ok(Answer::Appended { at: 4, cancel: false })),
+        "reply appended, cancel" => reply("1", Ok(Answer::Appended { at: 4, cancel: true })),
+        "reply ended" => reply("1", Ok(Answer::Ended { message_id: Offset(41) })),
+        "reply at_mismatch" => reply("1", Err(Rejection { at: Some(4), ..rejection(ErrorCode::AtMismatch) })),
+        "stream_cancel" => {
+            stream_cancel(Canceller { session: Some(session("s1")), user: UserId::new("ann").ok() })
+        }
+        "stream_cancel, application" => stream_cancel(Canceller::default()),
         "closing" => ServerFrame::Closing { reconnect_in_ms: 250, reason: "drain" },
         _ => return None,
     })
+}
+
+fn stream() -> StreamName {
+    StreamName::new("a1").expect("a stream's name")
+}
+
+fn opened() -> Answer {
+    Answer::Opened { room: room("a"), stream: stream(), fence: 2, at: 4 }
+}
+
+fn stream_cancel(by: Canceller) -> ServerFrame {
+    ServerFrame::StreamCancel { room: room("a"), stream: stream(), by }
 }
 
 fn established() -> ServerFrame {
@@ -216,8 +239,7 @@ fn server_frames_are_written_byte_for_byte() {
         let value: Value = serde_json::from_str(&text).expect("JSON");
         types.insert(value["type"].as_str().expect("a type").to_owned());
     }
-    let all =
-        "closing connection_established error joined left pong position presence reply reset token_expiring";
+    let all = "closing connection_established error joined left pong position presence reply reset stream_cancel token_expiring";
     assert_eq!(types.into_iter().collect::<Vec<_>>().join(" "), all);
 }
 
@@ -273,6 +295,7 @@ fn names_are_accepted_or_not() {
             "session" => SessionId::new(&name).map(drop),
             "user" => UserId::new(&name).map(drop),
             "publish" => PublishId::new(&name).map(drop),
+            "stream" => StreamName::new(&name).map(drop),
             other => panic!("{other:?} is no kind of name"),
         };
         assert_eq!(checked.is_ok(), case.valid, "{} {name:?}: {checked:?}", case.kind);

@@ -10,7 +10,7 @@ use futures_util::future::{BoxFuture, Shared};
 use moorline_broker::{
     Announcement, Announcements, Broker, BrokerError, Keep, Publication, Published, ReadLimit, SessionStore,
 };
-use moorline_proto::batch::Batch;
+use moorline_proto::batch::{Batch, ReadFrom};
 use moorline_proto::id::{RoomName, SessionId};
 use moorline_proto::position::Offset;
 use moorline_proto::record::Record;
@@ -140,7 +140,8 @@ impl Backend {
 
     fn page(&self, room: &RoomName, after: Offset, records: usize) -> (RoomState, Vec<Record>) {
         let limit = ReadLimit { records, bytes: usize::MAX };
-        let page = self.broker().read(room.clone(), after, limit).now_or_never().expect(READY);
+        let page =
+            self.broker().read(room.clone(), ReadFrom::After(after), limit).now_or_never().expect(READY);
         page.map(|page| (page.state, page.records)).unwrap_or_default()
     }
 

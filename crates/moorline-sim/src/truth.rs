@@ -138,12 +138,12 @@ impl Truth {
                 self.ephemeral.insert(envelope.clone(), Published { offset: 0, envelope, except });
                 Vec::new()
             }
-            Announcement::Lost => Vec::new(),
+            Announcement::Cancel(_) | Announcement::Lost => Vec::new(),
         }
     }
 
     fn batch(&mut self, batch: &Batch, now: Now) -> Vec<String> {
-        let Batch { room, epoch, after, records } = batch;
+        let Batch { room, epoch, after, records, .. } = batch;
         let head = self.head(room);
         if *after == Offset::START && head > 0 {
             self.forgotten.insert(room.clone(), head);

@@ -23,7 +23,7 @@ use moorline_proto::frame::{
 };
 use moorline_proto::grants::{Names, Pattern};
 use moorline_proto::heartbeat::Policy;
-use moorline_proto::id::{Owner, RoomName, SessionId, UserId};
+use moorline_proto::id::{Owner, RoomName, SessionId, StreamName, UserId};
 use moorline_proto::identity::{Identity, Token, TokenId};
 use moorline_proto::position::{Epoch, Offset};
 use moorline_proto::revocations::Revocations;
@@ -31,6 +31,7 @@ use moorline_proto::session_record::SessionRecord;
 use moorline_proto::shard::{
     Claim, ConnectionId, ExpiryConfig, Host, Input, Output, Peer, SaveError, SessionKey, Shard, ShardConfig,
 };
+use moorline_proto::stream::Command;
 use moorline_proto::time::{Instant, Now, Timestamp};
 use moorline_proto::token::ResumeToken;
 use moorline_proto::users::{UserLimits, Users};
@@ -189,6 +190,8 @@ struct Stage {
     clock: Arc<AtomicU64>,
     now: Instant,
     connections: u64,
+    /// How many streams were named by the server.
+    streams: u64,
 }
 
 const BEGIN: u64 = 1_795_262_400_000;
@@ -260,6 +263,7 @@ impl Stage {
             clock,
             now: Instant::default(),
             connections: 0,
+            streams: 0,
         };
         stage.settle();
         stage
@@ -591,12 +595,15 @@ impl Stage {
                 let state = self.broker.subscribe(room.clone()).now_or_never()?.unwrap();
                 Input::Subscribed(key, room, Ok(state))
             }
-            Output::Read { reader, room, after } => {
-                let page = self.broker.read(room.clone(), after, self.page).now_or_never()?.unwrap();
+            Output::Read { reader, room, from } => {
+                let page = self.broker.read(room.clone(), from, self.page).now_or_never()?.unwrap();
                 Input::PageRead(reader, room, Ok(page))
             }
             Output::Publish { ticket, sender, publish } => {
                 Input::Published(ticket, self.publish(&sender, &publish))
+            }
+            Output::Stream { ticket, room, stream, command } => {
+                Input::Published(ticket, self.stream(room, stream, *command))
             }
             Output::Authenticate(ticket, token) => {
                 Input::Authenticated(ticket, identity(&token, now).map(Box::new))
@@ -655,6 +662,21 @@ impl Stage {
         }
     }
 
+    /// Streams that clients leave without a name are `stream-1`, `stream-2` and so on.
+    fn stream(
+        &mut self,
+        room: RoomName,
+        stream: Option<StreamName>,
+        command: Command,
+    ) -> Result<Answer, Rejection> {
+        let stream = stream.unwrap_or_else(|| {
+            self.streams += 1;
+            StreamName::new(&format!("stream-{}", self.streams)).unwrap()
+        });
+        let done = self.broker.stream(room.clone(), stream.clone(), command).now_or_never().unwrap();
+        done.map(|done| Answer::of_stream(room, stream, &done)).map_err(|error| error.rejection())
+    }
+
     fn publish_to(
         &self,
         room: RoomName,
@@ -688,6 +710,7 @@ fn announced(news: Announcement) -> Input {
         Announcement::Ephemeral(ephemeral) => {
             Input::Ephemeral(Arc::new(EncodedEphemeral::new(ephemeral, &wire::FRAMING)))
         }
+        Announcement::Cancel(cancel) => Input::StreamCancel(Arc::new(cancel)),
         Announcement::Lost => Input::AnnouncementsLost,
     }
 }

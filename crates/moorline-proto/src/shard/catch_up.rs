@@ -5,6 +5,7 @@ use super::membership::is_lazy;
 use super::portion::Portion;
 use super::room::{Opening, Standing};
 use super::send::Taken;
+use super::session::{Membership, Texts};
 use super::{Join, Output, PageReader, Peer, RoomKey, SessionKey, Shard, Surveyor, Turn, number};
 use crate::batch::{Batch, EncodedBatch, Page, ReadFrom};
 use crate::close::CloseCode;
@@ -80,6 +81,7 @@ impl Shard {
             // Who reads again from before has not processed that, also if the connection ends before it comes.
             membership.acked = if is_new { acked } else { acked.min(membership.acked) };
             membership.sent = membership.sent.max(sent);
+            membership.texts = Texts::due(survey.has_texts);
         }
         self.hold_back(turn.now, key);
         if let Some(reference) = reference {
@@ -94,8 +96,8 @@ impl Shard {
         self.advance(key);
     }
 
-    /// Lets a session's readers go on: those that stand where the shard stands become live, the first other one gets a
-    /// page. Does nothing while a page is on its way or the socket is full.
+    /// Lets a session's readers go on: those that stand where the shard stands, and miss no text, become live, the first other one
+    /// gets a page. Does nothing while a page is on its way or the socket is full.
     pub(super) fn advance(&mut self, key: SessionKey) {
         let mut index = 0;
         while self.can_read(key) {
@@ -106,7 +108,9 @@ impl Shard {
             if membership.standing != Standing::Reading || !room.is_open() {
                 continue;
             }
-            if position == room.position {
+            if membership.texts != Texts::DONE {
+                self.read_page(key, key_of_room);
+            } else if position == room.position {
                 self.stand(key, key_of_room, Standing::Live);
             } else if position.epoch != room.position.epoch || position.offset < room.position.offset {
                 self.read_page(key, key_of_room);
@@ -123,16 +127,12 @@ impl Shard {
     fn read_page(&mut self, key: SessionKey, room: RoomKey) {
         let session = self.session_mut(key);
         let (Some(peer), Some(membership)) = (session.peer(key), session.membership(room)) else { return };
-        let after = membership.position;
+        let from = membership.reads_from();
         if let Some(connected) = &mut session.connected {
             connected.reading = true;
         }
         let name = self.room(room).name.clone();
-        self.outputs.push_back(Output::Read {
-            reader: PageReader::Member(peer, room),
-            room: name,
-            from: ReadFrom::After(after),
-        });
+        self.outputs.push_back(Output::Read { reader: PageReader::Member(peer, room), room: name, from });
     }
 
     pub(super) fn page_read(
@@ -172,11 +172,10 @@ impl Shard {
             .session(key)
             .membership(room)
             .filter(|m| m.standing == Standing::Reading && is_same && self.can_read(key));
-        if let Some(position) =
-            reading.map(super::session::Membership::position).filter(|p| p.offset == page.after())
-        {
+        if let Some(position) = reading.filter(|m| m.reads_from() == page.from).map(Membership::position) {
             self.hand_out(turn, key, room, position, &page);
-            if page.is_last() && self.is_beyond_its_log(room, &page) {
+            let is_texts = matches!(page.from, ReadFrom::Texts { .. });
+            if !is_texts && page.is_last() && self.is_beyond_its_log(room, &page) {
                 // It waits for what the shard finds: reading on would find the same for ever.
                 return self.read_room(room);
             }
@@ -205,25 +204,65 @@ impl Shard {
             Resume::Reset { reason, from, to } => {
                 let to = Position { epoch, offset: to };
                 self.place(key, room, to);
+                self.read_texts(key, room);
                 self.send_frame(turn, key, &reset(&name, reason, to, from));
             }
             Resume::Continue(offset) => {
+                self.place(key, room, Position { epoch, offset });
                 let encoded = self.pages.encoded((room, &name), page, &self.config.framing);
-                let portion = Portion::of(&encoded, offset, self.session(key).reader());
-                let taken = match portion.is_empty() {
-                    true => Taken::All,
-                    false => self.offer(turn, key, &portion.wire, &portion.ends),
-                };
-                let end = match taken {
-                    Taken::All => page.end,
-                    Taken::Some(count) => portion.reached(count, offset),
-                };
-                self.place(key, room, Position { epoch, offset: end });
-                if let Some(membership) = self.session_mut(key).membership_mut(room) {
-                    membership.sent = membership.sent.max(end);
-                    membership.skipped |= portion.is_empty() && end > offset;
+                match page.from {
+                    ReadFrom::After(_) => self.hand_out_records(turn, (key, room), page, &encoded),
+                    ReadFrom::Texts { .. } => self.hand_out_texts(turn, (key, room), page, &encoded),
                 }
             }
+        }
+    }
+
+    fn hand_out_records(
+        &mut self,
+        turn: &mut Turn<'_>,
+        (key, room): (SessionKey, RoomKey),
+        page: &Page,
+        encoded: &EncodedBatch,
+    ) {
+        let portion = Portion::of(encoded, page.after(), self.session(key).reader());
+        let end = self.offer_portion(turn, key, &portion, page);
+        let Some(membership) = self.session_mut(key).membership_mut(room) else { return };
+        membership.position = end;
+        membership.sent = membership.sent.max(end);
+        membership.skipped |= portion.is_empty() && end > page.after();
+    }
+
+    /// Texts stand where the reader stands: its position stays, until it has them all.
+    fn hand_out_texts(
+        &mut self,
+        turn: &mut Turn<'_>,
+        (key, room): (SessionKey, RoomKey),
+        page: &Page,
+        encoded: &EncodedBatch,
+    ) {
+        let portion = Portion::of_texts(encoded, self.session(key).reader());
+        let cursor = self.offer_portion(turn, key, &portion, page);
+        let Some(membership) = self.session_mut(key).membership_mut(room) else { return };
+        let has_all = page.is_last() && cursor >= page.end;
+        membership.texts = if has_all { Texts::DONE } else { Texts::after(cursor) };
+        membership.sent = membership.sent.max(membership.position);
+    }
+
+    /// Offers what of a page is for a reader. Returns how far it has come.
+    fn offer_portion(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: SessionKey,
+        portion: &Portion<'_>,
+        page: &Page,
+    ) -> Offset {
+        if portion.is_empty() {
+            return page.end;
+        }
+        match self.offer(turn, key, &portion.wire, &portion.ends) {
+            Taken::All => page.end,
+            Taken::Some(count) => portion.reached(count, page.after()),
         }
     }
 

@@ -74,7 +74,7 @@ pub enum PageReader {
     Room(RoomKey),
 }
 
-/// A publish that waits for its answer.
+/// A publish, or something asked of a stream, that waits for its answer.
 #[derive(Clone, Debug)]
 pub struct Ticket {
     /// Who asked.

@@ -105,11 +105,13 @@ impl Shard {
             self.read_room(key);
             return None;
         }
-        let batch = if batch.batch.records.first().is_some_and(|record| record.offset <= before.offset) {
-            Arc::new(self.rest_of(&batch, before))
-        } else {
-            batch
-        };
+        let overlaps = batch.batch.records.first().is_some_and(|record| record.offset <= before.offset);
+        if overlaps && !batch.batch.reached.is_empty() {
+            // Its chunks hold text from both sides of the position: what lies behind it is read alone.
+            self.read_room(key);
+            return None;
+        }
+        let batch = if overlaps { Arc::new(self.rest_of(&batch, before)) } else { batch };
         self.room_mut(key).position.offset = batch.batch.last();
         let mut excluded = Vec::new();
         for except in batch.batch.records.iter().filter_map(|record| record.except.as_deref()) {
@@ -150,7 +152,7 @@ impl Shard {
             Taken::All => true,
             Taken::Some(records) => {
                 let offset = match records.checked_sub(1) {
-                    Some(last) => current.batch.batch.records[last].offset,
+                    Some(last) => current.batch.batch.reach(last),
                     None => current.before.offset,
                 };
                 self.demote(key, current.room, Position { offset, ..current.before });

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::asking::Wanted;
 use super::room::Standing;
 use super::send::Lane;
 use super::session::Membership;
@@ -29,6 +30,7 @@ impl Shard {
         let outcome = match frame {
             Err(rejection) => Err(rejection),
             Ok(ClientFrame::Publish(publish)) => self.publish(peer, publish, reference.clone()),
+            Ok(ClientFrame::Stream(frame)) => self.stream_frame(peer, *frame, reference.clone()),
             Ok(ClientFrame::Auth { token }) => {
                 let reference = reference.clone();
                 self.auth_frame(|| Ticket { peer, reference, weight: 1 }, key, token)
@@ -93,17 +95,14 @@ impl Shard {
         self.check_publish(peer.session, &publish.to)?;
         let weight = u32::try_from(publish.to.rooms()).unwrap_or(u32::MAX);
         self.depart(peer.session, weight)?;
-        let session = self.session_mut(peer.session);
-        let sender: Arc<str> = match (&publish.id, &session.record.user) {
-            (None, _) => Arc::from(""),
-            (Some(_), Some(user)) => format!("user/{user}").into(),
-            (Some(_), None) => format!("session/{}", session.record.id).into(),
-        };
+        // Without an id nobody looks at the sender.
+        let sender = publish.id.as_ref().map_or_else(|| Arc::from(""), |_| self.principal(peer.session));
         let ticket = Ticket { peer, reference, weight };
+        let wanted = Wanted::Publish { sender, publish };
         if self.config.authorizes {
-            self.ask(ticket, sender, publish);
+            self.ask(ticket, wanted);
         } else {
-            self.outputs.push_back(Output::Publish { ticket, sender, publish });
+            self.outputs.push_back(wanted.output(ticket));
         }
         Ok(())
     }
@@ -334,6 +333,7 @@ impl Shard {
         let name = self.room(room).name.clone();
         self.demote(key, room, stands);
         self.place(key, room, position);
+        self.read_texts(key, room);
         self.read_again(turn.now, key, room, position.offset);
         if let Some(reference) = reference {
             // What waits from before must not come behind it: it would be taken for the replay.

@@ -2,6 +2,7 @@
 
 use super::access::left_forbidden;
 use super::establish::{Claim, named};
+use super::session::Texts;
 use super::{SessionKey, Shard};
 use crate::frame::{Answer, Reply, RoomEstablished, RoomsEstablished, ServerFrame};
 use crate::id::RoomName;
@@ -71,7 +72,7 @@ impl Shard {
             if mistaken.is_some_and(|known| self.is_foreign(known, request, survey)) {
                 resets.push(reset(&request.room, ResetReason::Epoch, start, None));
             }
-            self.begin(key, &request.room, (start, least), is_new);
+            self.begin(key, request, survey, (start, least));
             // A client that may know a former history's number of an own room learns what that history is called now.
             let is_former = |known: Position| known.epoch != position.epoch;
             let is_renamed = mistaken.is_some_and(is_former)
@@ -110,7 +111,14 @@ impl Shard {
     }
 
     /// Puts a membership where it starts. An own room without any record costs nothing before its first.
-    fn begin(&mut self, key: SessionKey, name: &RoomName, (start, least): (Position, Offset), is_new: bool) {
+    fn begin(
+        &mut self,
+        key: SessionKey,
+        request: &SurveyRequest,
+        survey: &Survey,
+        (start, least): (Position, Offset),
+    ) {
+        let (name, is_new) = (&request.room, request.since == Since::Now);
         let lazy = name.is_own() && name.as_str() != RoomName::ALL;
         if lazy && is_new && start.offset == Offset::START && !self.by_name.contains_key(name) {
             return;
@@ -124,6 +132,7 @@ impl Shard {
             // What a reset skipped counts as processed: it will never come again.
             membership.acked = if is_new { start.offset } else { acked.min(start.offset) };
             membership.sent = start.offset;
+            membership.texts = Texts::due(survey.has_texts);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Who is in which room: the lists of both sides, kept in step.
 
 use super::room::{Opening, Room, Standing};
-use super::session::{Membership, Session};
+use super::session::{Membership, Session, Texts};
 use super::{Output, RoomKey, SessionKey, Shard, number};
 use crate::id::{Owner, RoomName, SessionId, UserId};
 use crate::position::{Epoch, Offset, Position};
@@ -130,6 +130,7 @@ impl Shard {
                 acked: position.offset,
                 position: position.offset,
                 sent: Offset::START,
+                texts: Texts::DONE,
             });
             return;
         }
@@ -147,6 +148,14 @@ impl Shard {
             }
             membership.epoch = position.epoch;
             membership.position = position.offset;
+        }
+    }
+
+    /// Has a member that is not live read the texts of the streams that are open where it stands: all of them. Own rooms have none.
+    pub(super) fn read_texts(&mut self, key: SessionKey, room: RoomKey) {
+        let may_have = !self.room(room).name.is_own();
+        if let Some(membership) = self.session_mut(key).membership_mut(room) {
+            membership.texts = Texts::due(may_have);
         }
     }
 

@@ -16,6 +16,9 @@
 //! A member is **live** while it has everything up to the shard's position in the room: it then needs no position of its
 //! own, and a batch is written to it as it is. Every other member is a **reader** of the log, one page at a time, until it
 //! stands where the shard stands. Joining, resuming and catching up after being slow are that one thing.
+//!
+//! Who joins, resumes, was reset or asked for a replay reads the **texts** first: what the streams that are open where it stands have
+//! said so far. Its position stays meanwhile; a cursor says how far in the texts it is.
 
 mod absence;
 mod access;
@@ -36,6 +39,7 @@ mod saving;
 mod send;
 mod session;
 mod settle;
+mod streams;
 mod timers;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -114,7 +118,7 @@ pub struct ShardConfig {
     pub expiry: ExpiryConfig,
     /// Whether `auth` frames have somebody to check them.
     pub authenticates: bool,
-    /// Whether an authorizer is asked about publishes.
+    /// Whether an authorizer is asked about publishes, and about who opens or cancels streams.
     pub authorizes: bool,
     /// How frames are laid out.
     pub framing: Framing,
@@ -229,7 +233,7 @@ impl Shard {
             Input::Writable(peer) => self.writable(turn, peer),
             Input::Batch(batch) => self.announced(batch),
             Input::Ephemeral(ephemeral) => self.ephemeral(turn, &ephemeral),
-            Input::StreamCancel(_) => {}
+            Input::StreamCancel(cancel) => self.stream_cancel(turn, &cancel),
             Input::AnnouncementsLost => self.announcements_lost(),
             Input::Subscribed(key, room, state) => {
                 self.subscribed(turn.now, key, &room, state.ok());

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::RoomKey;
-use crate::batch::{Batch, EncodedBatch, Framing, Page};
+use crate::batch::{Batch, EncodedBatch, Framing, Page, ReadFrom};
 use crate::id::RoomName;
-use crate::judge::{Judgement, judge};
+use crate::judge::{Judgement, judge, judge_text};
 use crate::position::Offset;
-use crate::record::Reader;
+use crate::record::{Reader, Record};
 
 /// The frames of a batch that are for a session.
 pub(super) struct Portion<'a> {
@@ -16,30 +16,48 @@ pub(super) struct Portion<'a> {
     /// Where each frame ends.
     pub(super) ends: Cow<'a, [usize]>,
     /// Which records they are; none where they are all.
-    chosen: Option<Vec<Offset>>,
+    chosen: Option<Vec<usize>>,
     batch: &'a Batch,
 }
 
 impl<'a> Portion<'a> {
     /// For a session that has everything up to `position`. Costs nothing where all of it is for everybody and is missing there.
     pub(super) fn of(encoded: &'a EncodedBatch, mut position: Offset, reader: Reader<'_>) -> Self {
-        let batch = &encoded.batch;
-        if position == batch.after && batch.records.iter().all(|record| record.except.is_none()) {
-            let (wire, ends) = (Cow::Borrowed(&encoded.wire[..]), Cow::Borrowed(&encoded.ends[..]));
-            return Self { wire, ends, chosen: None, batch };
+        if position == encoded.batch.after && is_for_everybody(&encoded.batch) {
+            return Self::whole(encoded);
         }
-        let (mut wire, mut ends, mut chosen) = (Vec::new(), Vec::new(), Vec::new());
-        let mut after = batch.after;
-        for (index, record) in batch.records.iter().enumerate() {
-            if judge(position, after, record, reader) == Judgement::Deliver {
-                wire.extend_from_slice(encoded.frame(index));
-                ends.push(wire.len());
-                chosen.push(record.offset);
-            }
+        let mut after = encoded.batch.after;
+        Self::chosen(encoded, |record| {
+            let judgement = judge(position, after, record, reader);
             position = position.max(record.offset);
             after = record.offset;
+            judgement
+        })
+    }
+
+    /// Of a page of texts.
+    pub(super) fn of_texts(encoded: &'a EncodedBatch, reader: Reader<'_>) -> Self {
+        if is_for_everybody(&encoded.batch) {
+            return Self::whole(encoded);
         }
-        Self { wire: wire.into(), ends: ends.into(), chosen: Some(chosen), batch }
+        Self::chosen(encoded, |record| judge_text(record, reader))
+    }
+
+    fn whole(encoded: &'a EncodedBatch) -> Self {
+        let (wire, ends) = (Cow::Borrowed(&encoded.wire[..]), Cow::Borrowed(&encoded.ends[..]));
+        Self { wire, ends, chosen: None, batch: &encoded.batch }
+    }
+
+    fn chosen(encoded: &'a EncodedBatch, mut judge: impl FnMut(&Record) -> Judgement) -> Self {
+        let (mut wire, mut ends, mut chosen) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, record) in encoded.batch.records.iter().enumerate() {
+            if judge(record) == Judgement::Deliver {
+                wire.extend_from_slice(encoded.frame(index));
+                ends.push(wire.len());
+                chosen.push(index);
+            }
+        }
+        Self { wire: wire.into(), ends: ends.into(), chosen: Some(chosen), batch: &encoded.batch }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -49,21 +67,34 @@ impl<'a> Portion<'a> {
     /// Where a session stands that was at `before` and took the first `count` frames.
     pub(super) fn reached(&self, count: usize, before: Offset) -> Offset {
         let Some(last) = count.checked_sub(1) else { return before };
-        let offset = match &self.chosen {
+        let index = match &self.chosen {
             Some(chosen) => chosen.get(last).copied(),
-            None => self.batch.records.get(last).map(|record| record.offset),
+            None => Some(last).filter(|&last| last < self.batch.records.len()),
         };
-        offset.map_or(before, |offset| offset.max(before))
+        index.map_or(before, |index| self.batch.reach(index).max(before))
     }
 }
 
-/// How many encoded pages a shard keeps. When a network comes back thousands read the same page of a few rooms; more pages would
+fn is_for_everybody(batch: &Batch) -> bool {
+    batch.records.iter().all(|record| record.except.is_none())
+}
+
+/// How many encoded pages of each kind a shard keeps. When a network comes back thousands read the same page of a few rooms; more pages would
 /// cost more memory than they save time.
 const PAGES: usize = 8;
 
-/// The pages that were read last, one for each place that rooms share.
+/// The pages that were read last, one for each place that rooms share; texts have places of their own, since readers ask for both in
+/// turn.
 #[derive(Debug, Default)]
-pub(super) struct Pages([Option<Arc<EncodedBatch>>; PAGES]);
+pub(super) struct Pages([Option<Shared>; 2 * PAGES]);
+
+/// A page as frames, and where it was read.
+#[derive(Debug)]
+struct Shared {
+    from: ReadFrom,
+    end: Offset,
+    encoded: Arc<EncodedBatch>,
+}
 
 impl Pages {
     /// A page as frames, encoded for whoever reads it first.
@@ -73,33 +104,46 @@ impl Pages {
         page: &Page,
         framing: &Framing,
     ) -> Arc<EncodedBatch> {
-        let slot = &mut self.0[key.0 as usize % PAGES];
+        let is_texts = matches!(page.from, ReadFrom::Texts { .. });
+        let slot = &mut self.0[key.0 as usize % PAGES * 2 + usize::from(is_texts)];
         match slot {
-            Some(kept) if is_same(&kept.batch, name, page) => Arc::clone(kept),
+            Some(kept) if kept.is(name, page) => Arc::clone(&kept.encoded),
             _ => {
-                let records = page.records.clone();
-                let (room, epoch) = (name.clone(), page.state.epoch);
-                let batch =
-                    Batch { room, epoch, after: page.after(), records, reached: page.reached.clone() };
-                Arc::clone(slot.insert(Arc::new(EncodedBatch::new(batch, framing))))
+                let batch = Batch {
+                    room: name.clone(),
+                    epoch: page.state.epoch,
+                    after: page.after(),
+                    records: page.records.clone(),
+                    reached: page.reached.clone(),
+                };
+                let encoded = Arc::new(EncodedBatch::new(batch, framing));
+                let shared = Shared { from: page.from, end: page.end, encoded: Arc::clone(&encoded) };
+                *slot = Some(shared);
+                encoded
             }
         }
     }
 }
 
-/// Whether a page has the records of a batch: within an epoch a number means one record for ever, and both leave none out.
-fn is_same(batch: &Batch, name: &RoomName, page: &Page) -> bool {
-    let ends = |records: &[crate::record::Record]| {
-        (
-            records.len(),
-            records.first().map(|record| record.offset),
-            records.last().map(|record| record.offset),
-        )
-    };
-    batch.room == *name
-        && batch.epoch == page.state.epoch
-        && batch.after == page.after()
-        && ends(&batch.records) == ends(&page.records)
+impl Shared {
+    /// Whether a page has these records: within an epoch a number means one record, or one piece of a text, for ever, both leave none
+    /// out, and both merged the same pieces where they begin and end in the same places.
+    fn is(&self, name: &RoomName, page: &Page) -> bool {
+        let ends = |records: &[Record]| {
+            (
+                records.len(),
+                records.first().map(|record| record.offset),
+                records.last().map(|record| record.offset),
+            )
+        };
+        let batch = &self.encoded.batch;
+        batch.room == *name
+            && batch.epoch == page.state.epoch
+            && self.from == page.from
+            && self.end == page.end
+            && ends(&batch.records) == ends(&page.records)
+            && batch.reached == page.reached
+    }
 }
 
 #[cfg(test)]
@@ -108,7 +152,8 @@ mod tests {
     use crate::id::SessionId;
     use crate::message::Message;
     use crate::position::Epoch;
-    use crate::record::{Except, Record};
+    use crate::record::Except;
+    use crate::resume::RoomState;
     use crate::time::Timestamp;
 
     const FRAMING: Framing =
@@ -155,5 +200,71 @@ mod tests {
         let rest = Portion::of(&encoded, Offset(6), reader);
         assert_eq!((rest.ends.len(), rest.reached(1, Offset(6))), (2, Offset(7)));
         assert!(Portion::of(&encoded, Offset(8), reader).is_empty());
+    }
+
+    /// Records at these offsets, each as far as it reaches; those that say so are not for `s`.
+    fn merged(records: &[(u64, u64, bool)]) -> Page {
+        let session = SessionId::new("s").unwrap();
+        let except = Arc::new(Except { sessions: vec![session], users: vec![] });
+        let record = |&(offset, _, is_excepted): &(u64, u64, bool)| Record {
+            offset: Offset(offset),
+            timestamp: Timestamp(0),
+            except: is_excepted.then(|| Arc::clone(&except)),
+            message: Message::parse(br#"{"type":"m"}"#.to_vec().into()).unwrap(),
+        };
+        Page {
+            state: RoomState { epoch: Epoch(1), head: Offset(20), ..RoomState::default() },
+            from: ReadFrom::After(Offset(4)),
+            records: records.iter().map(record).collect(),
+            reached: records.iter().map(|&(_, reached, _)| Offset(reached)).collect(),
+            end: Offset(20),
+        }
+    }
+
+    #[test]
+    fn r27_streams_who_took_a_part_of_a_merged_page_stands_as_far_as_that_reaches() {
+        let session = SessionId::new("s").unwrap();
+        let reader = Reader { session: &session, user: None };
+        for excepted in [false, true] {
+            // The chunk at 6 holds what stands at 9 too, and is not for everybody in one case.
+            let page = merged(&[(5, 5, false), (6, 7, excepted), (8, 10, false)]);
+            let encoded =
+                Pages::default().encoded((RoomKey(0), &RoomName::new("r").unwrap()), &page, &FRAMING);
+            let portion = Portion::of(&encoded, Offset(4), reader);
+            let reached: Vec<u64> =
+                (0..=portion.ends.len()).map(|count| portion.reached(count, Offset(4)).0).collect();
+            assert_eq!(reached, if excepted { vec![4, 5, 10] } else { vec![4, 5, 7, 10] });
+        }
+    }
+
+    #[test]
+    fn r27_streams_a_page_of_texts_is_no_duplicate_and_moves_the_cursor() {
+        let session = SessionId::new("s").unwrap();
+        let reader = Reader { session: &session, user: None };
+        let from = ReadFrom::Texts { at: Offset(12), after: Offset(2) };
+        let page = Page { from, ..merged(&[(12, 3, false), (12, 4, true), (12, 9, false)]) };
+        let encoded = Pages::default().encoded((RoomKey(0), &RoomName::new("r").unwrap()), &page, &FRAMING);
+        let portion = Portion::of_texts(&encoded, reader);
+        let reached: Vec<u64> = (0..=2).map(|count| portion.reached(count, Offset(2)).0).collect();
+        assert_eq!((portion.ends.len(), reached), (2, vec![2, 3, 9]));
+    }
+
+    #[test]
+    fn r27_streams_pages_are_shared_where_they_are_the_same_and_nowhere_else() {
+        let name = RoomName::new("r").unwrap();
+        let texts = |at, after| ReadFrom::Texts { at: Offset(at), after: Offset(after) };
+        let page = merged(&[(5, 6, false)]);
+        let with = |from, end| Page { from, end: Offset(end), ..page.clone() };
+        let mut pages = Pages::default();
+        let mut encode = |page: &Page| pages.encoded((RoomKey(8), &name), page, &FRAMING);
+        let after = encode(&page);
+        let first = encode(&with(texts(4, 0), 4));
+        assert!(Arc::ptr_eq(&after, &encode(&page)), "the one does not push the other out");
+        assert!(Arc::ptr_eq(&first, &encode(&with(texts(4, 0), 4))));
+        let others = [with(texts(4, 1), 4), with(texts(5, 0), 4), with(texts(4, 0), 3), with(texts(0, 4), 4)];
+        for (index, other) in others.iter().enumerate() {
+            assert!(!Arc::ptr_eq(&first, &encode(other)), "{index}");
+        }
+        assert!(!Arc::ptr_eq(&after, &encode(&Page { reached: vec![Offset(7)], ..page.clone() })));
     }
 }

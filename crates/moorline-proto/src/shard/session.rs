@@ -6,6 +6,7 @@ use super::access::Access;
 use super::asking::Asking;
 use super::room::Standing;
 use super::{ConnectionId, Peer, RoomKey, SessionKey};
+use crate::batch::ReadFrom;
 use crate::frame::ServerFrame;
 use crate::heartbeat::Heartbeat;
 use crate::id::{RoomName, SessionId, UserId};
@@ -38,11 +39,46 @@ pub(super) struct Membership {
     pub(super) position: Offset,
     /// The highest that this connection was sent while it was no live member.
     pub(super) sent: Offset,
+    /// What it has to read before what lies behind its position.
+    pub(super) texts: Texts,
+}
+
+/// How far a member has come in the texts of the streams that were open where it stands. Who has them not all gets nothing that lies
+/// further, and is not live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Texts(Offset);
+
+impl Texts {
+    /// It has them all.
+    pub(super) const DONE: Self = Self(Offset(u64::MAX));
+    /// It has none of them.
+    pub(super) const ALL: Self = Self(Offset::START);
+
+    /// All of them, where there are any.
+    pub(super) const fn due(has_texts: bool) -> Self {
+        if has_texts { Self::ALL } else { Self::DONE }
+    }
+
+    /// What of them lies up to here it has.
+    pub(super) const fn after(cursor: Offset) -> Self {
+        Self(cursor)
+    }
+
+    /// The cursor; none where it has them all.
+    pub(super) fn cursor(self) -> Option<Offset> {
+        (self != Self::DONE).then_some(self.0)
+    }
 }
 
 impl Membership {
     pub(super) const fn position(&self) -> Position {
         Position { epoch: self.epoch, offset: self.position }
+    }
+
+    /// What it reads next.
+    pub(super) fn reads_from(&self) -> ReadFrom {
+        let at = self.position;
+        self.texts.cursor().map_or(ReadFrom::After(at), |after| ReadFrom::Texts { at, after })
     }
 
     /// Whether it is known where it begins: a join that waits for its survey is not.
@@ -96,7 +132,7 @@ pub(super) struct Connected {
     pub(super) in_flight: u32,
     /// What it may do and until when; none where that is everything for ever.
     pub(super) access: Option<Box<Access>>,
-    /// Publishes that wait for the authorizer.
+    /// What waits for the authorizer.
     pub(super) asking: Asking,
 }
 

@@ -1,9 +1,9 @@
-//! A shard with one session, over a log that says what a test wants it to.
+//! A shard with one session, and a log.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use moorline_proto::batch::{Framing, Page};
+use moorline_proto::batch::{Framing, Page, ReadFrom};
 use moorline_proto::codec;
 use moorline_proto::heartbeat::Policy;
 use moorline_proto::id::{RoomName, SessionId};
@@ -31,7 +31,7 @@ pub fn now() -> Now {
 pub const FRAMING: Framing =
     Framing { text_header: |out, _| out.push(b'\n'), ping: |_| {}, pong: |_, _| {}, close: |_, _, _| {} };
 
-fn config() -> ShardConfig {
+pub fn config() -> ShardConfig {
     ShardConfig {
         heartbeat: Policy::default(),
         heartbeat_frame: "ping".to_owned(),
@@ -53,13 +53,17 @@ fn config() -> ShardConfig {
 
 pub struct Sockets {
     pub written: Vec<u8>,
+    /// How many bytes it takes from now on.
+    pub room: usize,
     pub users: Users,
 }
 
 impl Host for Sockets {
     fn write(&mut self, _: SessionKey, bytes: &[u8]) -> usize {
-        self.written.extend(bytes);
-        bytes.len()
+        let taken = bytes.len().min(self.room);
+        self.room -= if self.room == usize::MAX { 0 } else { taken };
+        self.written.extend(&bytes[..taken]);
+        taken
     }
 
     fn bind(&mut self, _: ConnectionId, _: SessionKey) {}
@@ -73,16 +77,47 @@ impl Host for Sockets {
     }
 }
 
-/// A shard with one session, over a log of which only the rooms' states are told.
+/// What a test wants the log to say.
+pub trait Log {
+    /// How a room stands.
+    fn state(&mut self, room: &RoomName) -> RoomState;
+
+    /// What lies there: nothing unless a test says so.
+    fn page(&mut self, room: &RoomName, from: ReadFrom) -> Page {
+        let state = self.state(room);
+        let end = match from {
+            ReadFrom::After(after) => state.head.max(after),
+            ReadFrom::Texts { at, .. } => at,
+        };
+        Page { state, from, records: Vec::new(), reached: Vec::new(), end }
+    }
+
+    /// Whether a stream is open at that place, and has text.
+    fn has_texts(&mut self, _room: &RoomName, _at: Offset) -> bool {
+        false
+    }
+}
+
+impl<F: FnMut(&RoomName) -> RoomState> Log for F {
+    fn state(&mut self, room: &RoomName) -> RoomState {
+        self(room)
+    }
+}
+
+/// A shard with one session, over a log that says what a test wants it to.
 pub struct Stage {
     pub shard: Shard,
     pub sockets: Sockets,
-    pub log: Box<dyn FnMut(&RoomName) -> RoomState>,
+    pub log: Box<dyn Log>,
     pub peer: Option<Peer>,
     connections: u64,
     pub events: Vec<Event>,
     /// The fences of the sessions that were removed.
     pub removed: Vec<u64>,
+    /// What was read, in order.
+    pub reads: Vec<(RoomName, ReadFrom)>,
+    /// What waits for an answer of a test's.
+    pub asked: Vec<Output>,
 }
 
 /// More outputs than one input has: something goes round in circles.
@@ -98,15 +133,26 @@ pub fn position(epoch: Epoch, offset: u64) -> Position {
 
 impl Stage {
     /// The session is restored, and absent.
-    pub fn new(log: impl FnMut(&RoomName) -> RoomState + 'static, rooms: Vec<Mark>) -> Self {
+    pub fn new(log: impl Log + 'static, rooms: Vec<Mark>) -> Self {
+        Self::with(config(), log, rooms)
+    }
+
+    /// The same, with a configuration of its own.
+    pub fn with(config: ShardConfig, log: impl Log + 'static, rooms: Vec<Mark>) -> Self {
         let mut stage = Self {
-            shard: Shard::new(Arc::new(config()), now()),
-            sockets: Sockets { written: Vec::new(), users: Users::new(UserLimits::default()) },
+            shard: Shard::new(Arc::new(config), now()),
+            sockets: Sockets {
+                written: Vec::new(),
+                room: usize::MAX,
+                users: Users::new(UserLimits::default()),
+            },
             log: Box::new(log),
             peer: None,
             connections: 0,
             events: Vec::new(),
             removed: Vec::new(),
+            reads: Vec::new(),
+            asked: Vec::new(),
         };
         stage.settle();
         let record = SessionRecord {
@@ -188,10 +234,11 @@ impl Stage {
             Output::Claim(connection, _) => Input::Claimed(connection, Ok(2)),
             Output::Survey { surveyor, requests, .. } => {
                 let surveys = requests.iter().map(|request| {
-                    let state = (self.log)(&request.room);
+                    let state = self.log.state(&request.room);
                     let resume = request.resume(&state);
                     let (Resume::Continue(start) | Resume::Reset { to: start, .. }) = resume;
-                    Survey { state, resume, deliverable: state.head.0 - start.0 }
+                    let has_texts = self.log.has_texts(&request.room, start);
+                    Survey { state, resume, deliverable: state.head.0 - start.0, has_texts }
                 });
                 Input::Surveyed(surveyor, Ok(surveys.collect()))
             }
@@ -199,12 +246,17 @@ impl Stage {
                 Input::Saved { session: record.id.clone(), fence, waiting, result: Ok(()) }
             }
             Output::Subscribe(key, room) => {
-                let state = (self.log)(&room);
+                let state = self.log.state(&room);
                 Input::Subscribed(key, room, Ok(state))
             }
-            Output::Read { reader, room, after } => {
-                let page = Page { state: (self.log)(&room), after, records: Vec::new() };
+            Output::Read { reader, room, from } => {
+                self.reads.push((room.clone(), from));
+                let page = self.log.page(&room, from);
                 Input::PageRead(reader, room, Ok(page))
+            }
+            other @ (Output::Publish { .. } | Output::Stream { .. } | Output::Authorize { .. }) => {
+                self.asked.push(other);
+                return None;
             }
             Output::Established(peer) => {
                 self.peer = Some(peer);

@@ -48,7 +48,7 @@ impl Answers {
             Output::Save { .. } => 3,
             Output::Subscribe(..) => 4,
             Output::Read { .. } => 5,
-            Output::Publish { .. } | Output::Presence(..) => 6,
+            Output::Publish { .. } | Output::Stream { .. } | Output::Presence(..) => 6,
             _ => return None,
         })
     }

@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use moorline_broker::ReadLimit;
+use moorline_proto::batch::ReadFrom;
 use moorline_proto::id::{RoomName, SessionId};
-use moorline_proto::position::Offset;
 use moorline_proto::shard::{ConnectionId, Input, PageReader, Shard, ShardConfig};
 use moorline_proto::time::Now;
 
@@ -52,7 +52,7 @@ pub struct Driver {
     unsubscribes: u64,
     /// Pages that were asked for.
     reads: u64,
-    last_read: Option<(PageReader, RoomName, Offset)>,
+    last_read: Option<(PageReader, RoomName, ReadFrom)>,
 }
 
 impl Driver {

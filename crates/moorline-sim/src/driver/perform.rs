@@ -131,10 +131,10 @@ impl Driver {
                 let state = broker.subscribe(room.clone()).now_or_never().expect(READY);
                 Input::Subscribed(key, room, state.map_err(|error| error.rejection()))
             }
-            Output::Read { reader, room, after } => {
+            Output::Read { reader, room, from } => {
                 self.reads += 1;
-                self.last_read = Some((reader, room.clone(), after));
-                let mut page = broker.read(room.clone(), after, self.page).now_or_never().expect(READY);
+                self.last_read = Some((reader, room.clone(), from));
+                let mut page = broker.read(room.clone(), from, self.page).now_or_never().expect(READY);
                 if let (Ok(page), Some(Planted::ForgetExceptOnReplay)) = (&mut page, self.backend.planted) {
                     page.records.iter_mut().for_each(|record| record.except = None);
                 }
@@ -143,6 +143,16 @@ impl Driver {
             Output::Publish { ticket, sender, publish } => {
                 let answer = self.publish(&sender, &publish);
                 return at_once(answer.map(|answer| Some(Input::Published(ticket, answer))).boxed());
+            }
+            Output::Stream { ticket, room, stream, command } => {
+                // Nobody here leaves the name to the server.
+                let stream = stream?;
+                let done = broker.stream(room.clone(), stream.clone(), *command);
+                let answer = done.map(|done| {
+                    let answer = done.map(|done| Answer::of_stream(room, stream, &done));
+                    Some(Input::Published(ticket, answer.map_err(|error| error.rejection())))
+                });
+                return at_once(answer.boxed());
             }
             Output::Presence(ticket, room) => {
                 let (count, sessions) = self.shard.present(&room, Presence::MAX_LISTED);

@@ -27,6 +27,7 @@ impl World {
                     Announcement::Ephemeral(ephemeral) => {
                         Input::Ephemeral(Arc::new(EncodedEphemeral::new(ephemeral.clone(), &FRAMING)))
                     }
+                    Announcement::Cancel(cancel) => Input::StreamCancel(Arc::new(cancel.clone())),
                     Announcement::Lost => {
                         shard.behind = true;
                         continue;

@@ -10,10 +10,11 @@ use moorline_broker::{
     Announcements, Broker, BrokerError, Durability, Keep, LocalBroker, LogStats, Publication, Published,
     ReadLimit, Survey, SurveyRequest,
 };
-use moorline_proto::batch::Page;
-use moorline_proto::id::{RoomName, SessionId, UserId};
+use moorline_proto::batch::{Page, ReadFrom};
+use moorline_proto::id::{RoomName, SessionId, StreamName, UserId};
 use moorline_proto::position::{Offset, Position};
 use moorline_proto::resume::RoomState;
+use moorline_proto::stream::{Command, Done, StreamView};
 use tokio::sync::oneshot;
 
 use super::Outcome;
@@ -124,7 +125,11 @@ impl Waiting {
     /// Where an unconditional append will stand, where that is certain by now.
     fn position(&self, state: &State, publication: &Publication) -> Option<Position> {
         let limit = ReadLimit { records: 1, bytes: 1 };
-        let page = self.inner.read(publication.room.clone(), Offset::START, limit).now_or_never()?.ok()?;
+        let page = self
+            .inner
+            .read(publication.room.clone(), ReadFrom::After(Offset::START), limit)
+            .now_or_never()?
+            .ok()?;
         let mut before = state.changes.iter().filter(|change| *change.room() == publication.room);
         if page.state.head == Offset::START || before.clone().any(Change::has_key) {
             return None;
@@ -204,10 +209,31 @@ impl Broker for Waiting {
     fn read(
         &self,
         room: RoomName,
-        after: Offset,
+        from: ReadFrom,
         limit: ReadLimit,
     ) -> BoxFuture<'static, Result<Page, BrokerError>> {
-        self.inner.read(room, after, limit)
+        self.inner.read(room, from, limit)
+    }
+
+    fn stream(
+        &self,
+        room: RoomName,
+        stream: StreamName,
+        command: Command,
+    ) -> BoxFuture<'static, Result<Done, BrokerError>> {
+        self.inner.stream(room, stream, command)
+    }
+
+    fn open_streams(&self, room: RoomName) -> BoxFuture<'static, Result<Vec<StreamView>, BrokerError>> {
+        self.inner.open_streams(room)
+    }
+
+    fn view_stream(
+        &self,
+        room: RoomName,
+        stream: StreamName,
+    ) -> BoxFuture<'static, Result<Option<StreamView>, BrokerError>> {
+        self.inner.view_stream(room, stream)
     }
 
     fn survey(

@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use moorline_broker::{AppendError, Appended, Draft, Log, LogStats, MemoryLog, PublishKey, RetentionRules};
-use moorline_proto::id::{PublishId, RoomName};
+use moorline_broker::{
+    AppendError, Appended, Draft, Log, LogStats, MemoryLog, New, PublishKey, RetentionRules, Streamed,
+};
+use moorline_proto::batch::ReadFrom;
+use moorline_proto::id::{PublishId, RoomName, StreamName};
 use moorline_proto::position::{Epoch, Offset, Position};
-use moorline_proto::record::Record;
 use moorline_proto::resume::{Formers, RoomState};
-use moorline_proto::time::Now;
+use moorline_proto::stream::{Command, Entry, StreamView};
+use moorline_proto::time::{Instant, Now};
 
 /// What is on the disk.
 pub(super) struct Disk {
@@ -141,8 +144,30 @@ impl Log for Kept {
         })
     }
 
-    fn visit(&self, room: &RoomName, after: Offset, visit: &mut dyn FnMut(&Record) -> ControlFlow<()>) {
-        self.lock().log.visit(room, after, visit);
+    fn stream(&mut self, room: &RoomName, stream: &StreamName, command: &Command, now: Now) -> Streamed {
+        let content = &mut *self.lock();
+        content.rooms.insert(room.clone());
+        content.log.stream(room, stream, command, now)
+    }
+
+    fn lapse(&mut self, now: Now) -> Vec<(RoomName, New)> {
+        self.lock().log.lapse(now)
+    }
+
+    fn lapses_at(&self) -> Option<Instant> {
+        self.lock().log.lapses_at()
+    }
+
+    fn open_streams(&self, room: &RoomName, head: Offset) -> Vec<StreamView> {
+        self.lock().log.open_streams(room, head)
+    }
+
+    fn view_stream(&self, room: &RoomName, stream: &StreamName, head: Offset) -> Option<StreamView> {
+        self.lock().log.view_stream(room, stream, head)
+    }
+
+    fn visit(&self, room: &RoomName, from: ReadFrom, visit: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) {
+        self.lock().log.visit(room, from, visit);
     }
 
     fn clear(&mut self, room: &RoomName) {

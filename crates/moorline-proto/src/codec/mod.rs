@@ -81,6 +81,10 @@ macro_rules! wire {
     };
 }
 
+mod streams;
+
+pub use self::streams::stream;
+
 wire!(Bare {});
 wire!(HelloWire<'a> {
     token: Option<String>,
@@ -184,6 +188,9 @@ fn body(kind: &str, text: &str) -> Result<ClientFrame, Rejection> {
         "heartbeat_response" => parse::<Bare>(text).map(|_| ClientFrame::HeartbeatResponse),
         "auth" => {
             parse::<AuthWire>(text).map(|wire| ClientFrame::Auth { token: Token::presented(&wire.token) })
+        }
+        "stream_open" | "stream_append" | "stream_end" | "stream_cancel" => {
+            streams::frame(kind, text).map(|frame| ClientFrame::Stream(Box::new(frame)))
         }
         _ => Ok(ClientFrame::Application { kind: kind.to_owned() }),
     }
