@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
-use moorline_broker::{AppendError, Appended, Draft, Log, LogStats, RetentionRules, conformance};
-use moorline_proto::id::RoomName;
+use moorline_broker::{
+    AppendError, Appended, Draft, Log, LogStats, New, RetentionRules, Streamed, conformance,
+};
+use moorline_proto::batch::ReadFrom;
+use moorline_proto::id::{RoomName, StreamName};
 use moorline_proto::position::{Epoch, Offset};
-use moorline_proto::record::Record;
 use moorline_proto::resume::RoomState;
-use moorline_proto::time::Now;
+use moorline_proto::stream::{Command, Entry, StreamView};
+use moorline_proto::time::{Instant, Now};
 
 use crate::ground::rows;
 use crate::journal::{self, Journal};
@@ -105,8 +108,28 @@ impl Log for Reopening {
         self.change(Some(now), |log| log.append(room, draft, now))
     }
 
-    fn visit(&self, room: &RoomName, after: Offset, visit: &mut dyn FnMut(&Record) -> ControlFlow<()>) {
-        self.log().visit(room, after, visit);
+    fn stream(&mut self, room: &RoomName, stream: &StreamName, command: &Command, now: Now) -> Streamed {
+        self.change(Some(now), |log| log.stream(room, stream, command, now))
+    }
+
+    fn lapse(&mut self, now: Now) -> Vec<(RoomName, New)> {
+        self.change(Some(now), |log| log.lapse(now))
+    }
+
+    fn lapses_at(&self) -> Option<Instant> {
+        self.log().lapses_at()
+    }
+
+    fn open_streams(&self, room: &RoomName, head: Offset) -> Vec<StreamView> {
+        self.log().open_streams(room, head)
+    }
+
+    fn view_stream(&self, room: &RoomName, stream: &StreamName, head: Offset) -> Option<StreamView> {
+        self.log().view_stream(room, stream, head)
+    }
+
+    fn visit(&self, room: &RoomName, from: ReadFrom, visit: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) {
+        self.log().visit(room, from, visit);
     }
 
     fn clear(&mut self, room: &RoomName) {

@@ -9,11 +9,11 @@ use moorline_broker::{
     SessionStore, StoreError, Stored, Survey, SurveyRequest, conformance,
 };
 use moorline_disk::{DiskSessions, Options, Store};
-use moorline_proto::batch::Page;
-use moorline_proto::id::{RoomName, SessionId, UserId};
-use moorline_proto::position::Offset;
+use moorline_proto::batch::{Page, ReadFrom};
+use moorline_proto::id::{RoomName, SessionId, StreamName, UserId};
 use moorline_proto::resume::RoomState;
 use moorline_proto::session_record::SessionRecord;
+use moorline_proto::stream::{Command, Done, StreamView};
 
 /// A store in a directory of its own, as long as somebody uses it.
 struct Held {
@@ -47,10 +47,31 @@ impl Broker for Held {
     fn read(
         &self,
         room: RoomName,
-        after: Offset,
+        from: ReadFrom,
         limit: ReadLimit,
     ) -> BoxFuture<'static, Result<Page, BrokerError>> {
-        self.store.broker().read(room, after, limit)
+        self.store.broker().read(room, from, limit)
+    }
+
+    fn stream(
+        &self,
+        room: RoomName,
+        stream: StreamName,
+        command: Command,
+    ) -> BoxFuture<'static, Result<Done, BrokerError>> {
+        self.store.broker().stream(room, stream, command)
+    }
+
+    fn open_streams(&self, room: RoomName) -> BoxFuture<'static, Result<Vec<StreamView>, BrokerError>> {
+        self.store.broker().open_streams(room)
+    }
+
+    fn view_stream(
+        &self,
+        room: RoomName,
+        stream: StreamName,
+    ) -> BoxFuture<'static, Result<Option<StreamView>, BrokerError>> {
+        self.store.broker().view_stream(room, stream)
     }
 
     fn survey(

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use moorline_broker::{Broker as _, Keep, Publication, Published, ReadLimit};
 use moorline_disk::{FILE, Options, Store, begin_new_epoch};
+use moorline_proto::batch::ReadFrom;
 use moorline_proto::id::RoomName;
 use moorline_proto::message::Message;
 use moorline_proto::position::{Offset, Position};
@@ -30,7 +31,7 @@ async fn publish(store: &Store) -> Position {
 
 async fn state(store: &Store) -> RoomState {
     let limit = ReadLimit { records: 1, bytes: 1 };
-    store.broker().read(room(), Offset::START, limit).await.unwrap().state
+    store.broker().read(room(), ReadFrom::After(Offset::START), limit).await.unwrap().state
 }
 
 /// Makes a copy behind the first of two messages, and puts it back. Returns where both were.

@@ -17,6 +17,7 @@ use moorline_broker::{
 };
 use moorline_disk::testing::VolatileDisk;
 use moorline_disk::{Commit, Ground};
+use moorline_proto::batch::ReadFrom;
 use moorline_proto::id::{PublishId, RoomName, SessionId};
 use moorline_proto::message::Message;
 use moorline_proto::position::{Epoch, Offset, Position};
@@ -233,7 +234,7 @@ impl World {
             let page = self
                 .ground()
                 .broker()
-                .read(room(index), Offset::START, limit)
+                .read(room(index), ReadFrom::After(Offset::START), limit)
                 .now_or_never()
                 .unwrap()
                 .unwrap();
@@ -305,7 +306,7 @@ impl World {
         let broker = self.ground().broker();
         let limit = ReadLimit { records: usize::MAX, bytes: usize::MAX };
         for (index, name) in ROOMS.into_iter().enumerate() {
-            let page = broker.read(room(index), Offset::START, limit).now_or_never().unwrap().unwrap();
+            let page = broker.read(room(index), ReadFrom::After(Offset::START), limit).now_or_never().unwrap().unwrap();
             let found: BTreeMap<u64, u64> =
                 page.records.iter().map(|r| (r.offset.0, number(r.message.as_bytes()))).collect();
             let answered = self.kept.iter().filter(|(of, ..)| *of == index);
@@ -350,7 +351,7 @@ impl World {
     fn keeps(&self, index: usize, offset: Offset) -> bool {
         let limit = ReadLimit { records: 1, bytes: 1 };
         let before = Offset(offset.0 - 1);
-        let page = self.ground().broker().read(room(index), before, limit).now_or_never().unwrap().unwrap();
+        let page = self.ground().broker().read(room(index), ReadFrom::After(before), limit).now_or_never().unwrap().unwrap();
         page.records.first().is_some_and(|record| record.offset == offset)
     }
 
@@ -363,7 +364,7 @@ impl World {
         let limit = ReadLimit { records: 1, bytes: 1 };
         let broker = self.ground().broker();
         let before = Offset(position.offset.0 - 1);
-        let page = broker.read(room(index), before, limit).now_or_never().unwrap().unwrap();
+        let page = broker.read(room(index), ReadFrom::After(before), limit).now_or_never().unwrap().unwrap();
         let message = page.records[0].message.clone();
         let key = PublishKey { sender: "s".into(), id: PublishId::new(&id).unwrap() };
         let keep = Keep::Record { key: Some(key), durability: None };

@@ -12,6 +12,7 @@ use moorline_broker::{
 };
 use moorline_disk::testing::VolatileDisk;
 use moorline_disk::{Doubt, OpenError, Options, Place, Store};
+use moorline_proto::batch::ReadFrom;
 use moorline_proto::id::{RoomName, SessionId};
 use moorline_proto::message::Message;
 use moorline_proto::position::Offset;
@@ -44,7 +45,7 @@ async fn publish(store: &Store, number: u64) -> Result<Offset, BrokerError> {
 
 async fn kept(store: &Store) -> Vec<u64> {
     let limit = ReadLimit { records: 100, bytes: usize::MAX };
-    let page = store.broker().read(room(), Offset::START, limit).await.unwrap();
+    let page = store.broker().read(room(), ReadFrom::After(Offset::START), limit).await.unwrap();
     page.records.iter().map(|record| record.offset.0).collect()
 }
 
@@ -160,7 +161,7 @@ async fn a_commit_that_failed_is_not_left_out_at_the_end() {
     let broker = store.broker();
     assert_eq!(save(&store, "behind").await, Err(StoreError::Unavailable));
     assert!(store.close().is_err(), "what failed is lost: the next start must know");
-    let page = broker.read(room(), Offset::START, ReadLimit { records: 9, bytes: usize::MAX }).await.unwrap();
+    let page = broker.read(room(), ReadFrom::After(Offset::START), ReadLimit { records: 9, bytes: usize::MAX }).await.unwrap();
     assert_eq!(page.state.head, Offset(1), "nobody was shown it");
     disk.set_full(false);
     assert!(!open(&disk).unwrap().opened().was_clean);
