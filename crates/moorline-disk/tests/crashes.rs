@@ -306,7 +306,11 @@ impl World {
         let broker = self.ground().broker();
         let limit = ReadLimit { records: usize::MAX, bytes: usize::MAX };
         for (index, name) in ROOMS.into_iter().enumerate() {
-            let page = broker.read(room(index), ReadFrom::After(Offset::START), limit).now_or_never().unwrap().unwrap();
+            let page = broker
+                .read(room(index), ReadFrom::After(Offset::START), limit)
+                .now_or_never()
+                .unwrap()
+                .unwrap();
             let found: BTreeMap<u64, u64> =
                 page.records.iter().map(|r| (r.offset.0, number(r.message.as_bytes()))).collect();
             let answered = self.kept.iter().filter(|(of, ..)| *of == index);
@@ -351,7 +355,13 @@ impl World {
     fn keeps(&self, index: usize, offset: Offset) -> bool {
         let limit = ReadLimit { records: 1, bytes: 1 };
         let before = Offset(offset.0 - 1);
-        let page = self.ground().broker().read(room(index), ReadFrom::After(before), limit).now_or_never().unwrap().unwrap();
+        let page = self
+            .ground()
+            .broker()
+            .read(room(index), ReadFrom::After(before), limit)
+            .now_or_never()
+            .unwrap()
+            .unwrap();
         page.records.first().is_some_and(|record| record.offset == offset)
     }
 

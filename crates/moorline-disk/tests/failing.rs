@@ -161,7 +161,10 @@ async fn a_commit_that_failed_is_not_left_out_at_the_end() {
     let broker = store.broker();
     assert_eq!(save(&store, "behind").await, Err(StoreError::Unavailable));
     assert!(store.close().is_err(), "what failed is lost: the next start must know");
-    let page = broker.read(room(), ReadFrom::After(Offset::START), ReadLimit { records: 9, bytes: usize::MAX }).await.unwrap();
+    let page = broker
+        .read(room(), ReadFrom::After(Offset::START), ReadLimit { records: 9, bytes: usize::MAX })
+        .await
+        .unwrap();
     assert_eq!(page.state.head, Offset(1), "nobody was shown it");
     disk.set_full(false);
     assert!(!open(&disk).unwrap().opened().was_clean);

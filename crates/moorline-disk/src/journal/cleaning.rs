@@ -3,7 +3,7 @@
 //! The log cuts records without a word here. When the chunks have grown well beyond what the log keeps, the oldest ones are read again, and
 //! what is left of them is written in their place, in the same order, together with the heads of the rooms that lost entries.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use moorline_broker::{Log as _, MemoryLog, StreamId};
 use moorline_proto::id::{NameError, RoomName, StreamName};
@@ -20,6 +20,9 @@ use crate::stream_row::StreamRow;
 
 /// What a record costs in memory and not in a chunk, in bytes.
 const IN_MEMORY_ALONE: usize = 64;
+
+/// The longest text of a stream in one entry after cleaning: half a chunk.
+const TEXT_BYTES: usize = CHUNK_BYTES / 2;
 
 /// How much is read for one commit: a millisecond or two.
 const STEP_BYTES: usize = 1024 * 1024;
@@ -175,6 +178,30 @@ impl Journal {
     }
 }
 
+/// All the text that each stream got in these chunks. It may stand where the first of it stood: what was shown of it, and at which offset, is
+/// told by how much it is.
+fn texts<'a>(chunks: &[(u64, Vec<Entry<'a>>)]) -> HashMap<(&'a str, &'a str, u64), String> {
+    let mut texts: HashMap<_, String> = HashMap::new();
+    for entry in chunks.iter().flat_map(|(_, entries)| entries) {
+        if let Entry::Stream { room, stream, first, change: StreamRow::Text(text) } = entry {
+            texts.entry((*room, *stream, *first)).or_default().push_str(text);
+        }
+    }
+    texts
+}
+
+/// A text in pieces that fit into chunks.
+fn pieces(mut text: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    while !text.is_empty() {
+        let end = (0..=text.len().min(TEXT_BYTES)).rev().find(|&end| text.is_char_boundary(end));
+        let (piece, rest) = text.split_at(end.unwrap_or(text.len()));
+        pieces.push(piece);
+        text = rest;
+    }
+    pieces
+}
+
 type Repacked = (Vec<(u64, Vec<u8>)>, Vec<(RoomName, RoomRow)>);
 
 /// What is left of chunks, and the heads of rooms that lost entries.
@@ -182,11 +209,18 @@ fn repack(chunks: &[(u64, Vec<u8>)], memory: &MemoryLog) -> Result<Repacked, Chu
     let keys: Vec<u64> = chunks.iter().map(|(key, _)| *key).collect();
     let mut packing = Packing { keys: keys.into_iter(), ..Packing::default() };
     let mut losers = BTreeSet::new();
-    for (_, chunk) in chunks {
-        let (epoch, entries) = entry::read_chunk(chunk)?;
+    let chunks = chunks.iter().map(|(_, chunk)| entry::read_chunk(chunk)).collect::<Result<Vec<_>, _>>()?;
+    let mut texts = texts(&chunks);
+    for (epoch, entries) in chunks {
         for entry in entries {
-            if let Some(rest) = rest_of(entry, memory, &mut losers)? {
+            let Some(rest) = rest_of(entry, memory, &mut losers)? else { continue };
+            let Entry::Stream { room, stream, first, change: StreamRow::Text(_) } = rest else {
                 packing.put(epoch, &rest);
+                continue;
+            };
+            for text in pieces(&texts.remove(&(room, stream, first)).unwrap_or_default()) {
+                let change = StreamRow::Text(text);
+                packing.put(epoch, &Entry::Stream { room, stream, first, change });
             }
         }
     }
