@@ -31,6 +31,7 @@ mod node;
 mod publishing;
 mod pump;
 mod shard;
+mod stream_opening;
 mod streams;
 mod telemetry;
 mod throttle;

@@ -8,7 +8,7 @@ use moorline_proto::message::Message;
 use moorline_proto::position::{Epoch, Offset};
 use moorline_proto::record::{Except, Record};
 use moorline_proto::stream::{
-    Canceller, Command, Done, EndStep, Holder, Lease, Open, Stream, StreamError, orphaned, too_big,
+    Canceller, Command, Done, EndStep, Expected, Holder, Lease, Open, Stream, StreamError, orphaned, too_big,
 };
 use moorline_proto::time::{Now, Timestamp};
 
@@ -159,6 +159,9 @@ impl MemoryLog {
         if let Some(kept) = self.stream_mut(call.room, call.name) {
             kept.stream.reopen(open, call.now)?;
         } else {
+            if matches!(open.expected, Expected::Length(1..)) {
+                return Err(StreamError::NotFound);
+            }
             let stream = Stream::new(call.name.clone(), open, call.now);
             let room = self.rooms.get(call.room);
             let is_full = room.and_then(Room::streams).is_some_and(|s| s.open() >= Streams::OPEN_MAX);

@@ -1,6 +1,5 @@
 //! Streams over HTTP (spec/protocol.md, section 12).
 
-mod parse;
 mod put;
 
 use axum::Json;
@@ -16,7 +15,6 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use self::parse::{parse_append, parse_end, parse_open};
 pub(crate) use self::put::{__path_put, PATH, put};
 use super::body::{self, text};
 use super::caller::Caller;
@@ -36,7 +34,7 @@ pub(crate) async fn open(
     body: Result<String, StringRejection>,
 ) -> Result<(StatusCode, Json<Answer>), Problem> {
     let room = query::room(&room)?;
-    let (stream, act) = read(body, parse_open)?;
+    let (stream, act) = read(body, StreamAct::parse_open)?;
     let answer = node.stream(room, stream, act, &caller.name).await?;
     Ok((StatusCode::CREATED, Json(answer)))
 }
@@ -172,7 +170,7 @@ pub(crate) async fn append(
     Path(names): Path<(String, String)>,
     body: Result<String, StringRejection>,
 ) -> Result<Json<Answer>, Problem> {
-    ask(&node, &caller, names, read(body, parse_append)?).await.map(Json)
+    ask(&node, &caller, names, read(body, StreamAct::parse_append)?).await.map(Json)
 }
 
 /// Ends a stream. The same end again is answered as the first was.
@@ -185,7 +183,7 @@ pub(crate) async fn end(
     Path(names): Path<(String, String)>,
     body: Result<String, StringRejection>,
 ) -> Result<Json<Answer>, Problem> {
-    ask(&node, &caller, names, read(body, parse_end)?).await.map(Json)
+    ask(&node, &caller, names, read(body, StreamAct::parse_end)?).await.map(Json)
 }
 
 /// Asks the producer of a stream to stop. Idempotent.

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, header};
 use moorline::{Answer, ErrorCode, Node, Offset, Rejection, RoomName};
 use moorline_proto::frame::StreamAct;
 use moorline_proto::id::StreamName;
-use moorline_proto::stream::{CHUNK_MAX_BYTES, Lease, Outcome, StreamState};
+use moorline_proto::stream::{CHUNK_MAX_BYTES, Expected, Outcome};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use utoipa::{IntoParams, ToSchema};
@@ -131,30 +131,14 @@ impl Writer {
     }
 
     async fn open(&mut self, at: Option<u64>) -> Result<(), Rejection> {
-        self.check(at).await?;
-        let act = StreamAct::Open { data: None, except: None, lease: Lease::DEFAULT };
-        if let Answer::Opened { fence, at, .. } = self.ask(act).await? {
-            (self.fence, self.at) = (fence, at);
-        }
-        match at {
-            Some(at) if at != self.at => {
-                let why = format!("the stream's text has {} code points, and not {at}", self.at);
-                Err(Rejection { at: Some(self.at), ..Rejection::new(ErrorCode::AtMismatch, why) })
+        let expected = at.map_or(Expected::Nothing, Expected::Length);
+        let (room, stream) = (self.room.clone(), self.stream.clone());
+        match self.node.open_stream(room, stream, expected, &self.caller.name).await? {
+            Answer::Opened { fence, at, .. } => {
+                (self.fence, self.at) = (fence, at);
+                Ok(())
             }
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether it may be opened. One that is open stays its holder's, unless the caller names its length.
-    async fn check(&self, at: Option<u64>) -> Result<(), Rejection> {
-        let view = self.node.view_stream(&self.room, &self.stream).await?;
-        match (view.map(|view| view.state), at) {
-            (Some(StreamState::Open), None) => {
-                let why = "the stream is open: say how long its text is with ?at= to go on with it";
-                Err(Rejection::new(ErrorCode::Conflict, why))
-            }
-            (None, Some(1..)) => Err(Rejection::new(ErrorCode::NotFound, "there is no such stream")),
-            _ => Ok(()),
+            _ => Err(Rejection::new(ErrorCode::Internal, "an opening was answered otherwise")),
         }
     }
 

@@ -272,6 +272,20 @@ async fn r27_streams_one_that_is_open_is_gone_on_with_by_its_length_alone() {
 }
 
 #[tokio::test]
+async fn r27_streams_of_two_that_begin_the_same_at_once_one_does() {
+    let served = Served::start().await;
+    for round in 0..20 {
+        let path = format!("r/streams/{round}");
+        let (one, other) =
+            tokio::join!(served.ask(Method::PUT, &path, "one"), served.ask(Method::PUT, &path, "two"));
+        let mut statuses = [one.0, other.0];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [Status::OK, Status::CONFLICT], "{} {}", one.1, other.1);
+    }
+    served.server.stop().await;
+}
+
+#[tokio::test]
 async fn r27_streams_one_that_was_taken_over_is_left() {
     let served = Served::start().await;
     let (parts, body) = body();
