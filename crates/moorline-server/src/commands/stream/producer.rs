@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::causes::causes;
 use crate::client::{ClientError, Server};
 use crate::output;
 
@@ -145,11 +146,20 @@ impl<'a> Producer<'a> {
                 return Err(error);
             }
             if !was_lost {
-                output::say(format_args!("{error}; trying again for up to {} s", TRY_FOR.as_secs()));
+                let (why, seconds) = (why(&error), TRY_FOR.as_secs());
+                output::say(format_args!("no answer ({why}); trying again for up to {seconds} s"));
             }
             was_lost = true;
             tokio::time::sleep(wait).await;
         }
+    }
+}
+
+/// What went wrong with a server that answered before: that it was found says the rest.
+fn why(error: &ClientError) -> String {
+    match error {
+        ClientError::Unreachable { source, .. } => causes(source),
+        other => other.to_string(),
     }
 }
 
