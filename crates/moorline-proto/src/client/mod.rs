@@ -12,6 +12,8 @@
 //! # What it promises
 //! - The application gets each record of its rooms **once and in the room's order**, or an [`Event::Reset`] that covers it:
 //!   positions are kept, named in `hello`, and what is not beyond them is dropped.
+//! - Of the text of a stream it gets each part once and in order, from its beginning or, where it asks for a replay or the room was
+//!   reset, anew from its beginning: an [`Event::Message`] of the type `chunk` holds only what is new.
 //! - A publish, join, leave or replay that was not answered is sent again after a reconnect, all in their order; publishes
 //!   with the same id, so that they happen once (within the server's five minutes).
 //! - What was given to the application is acknowledged with each answer to a ping.
@@ -28,6 +30,7 @@
 mod backoff;
 mod joining;
 mod places;
+mod texts;
 mod types;
 mod wire;
 
@@ -37,8 +40,9 @@ use std::time::Duration;
 use self::backoff::Backoff;
 use self::joining::{Answered, Joining};
 use self::places::Places;
+use self::texts::Verdict;
 pub use self::types::{ClientConfig, Event, Input, Output, Publication};
-use self::wire::{Established, Received};
+use self::wire::{Chunk, Established, Received};
 use crate::close::{CloseCode, Reconnect, reconnect_after};
 use crate::error::ErrorCode;
 use crate::id::{RoomName, SessionId};
@@ -277,6 +281,13 @@ impl Client {
                     self.event(Event::Message { room, message_id, text });
                 }
             }
+            Received::Chunk { room, message_id, chunk } => self.chunk(now, (room, message_id), &chunk, text),
+            Received::StreamEnded { room, message_id, stream } => {
+                if self.places.accept(&room, message_id) {
+                    self.places.end_stream(&room, &stream);
+                    self.event(Event::Message { room, message_id: Some(message_id), text });
+                }
+            }
             Received::Reply { reference, outcome, position } => self.answered(reference, outcome, position),
             Received::Error { code, message } => self.event(Event::Rejected { id: None, code, message }),
             Received::Ping => {
@@ -294,6 +305,23 @@ impl Client {
                 self.event(Event::TokenExpiring { expires_in: Duration::from_millis(expires_in_ms) });
             }
             Received::Pong | Received::Unknown => {}
+        }
+    }
+
+    /// A part of a stream's text. Where one before it is missing, or the server has more open streams than there can be, it is of no use to go
+    /// on: on the next connection the texts come anew.
+    fn chunk(&mut self, now: Instant, (room, message_id): (RoomName, Offset), chunk: &Chunk, text: String) {
+        let text = match self.places.judge(&room, message_id, chunk) {
+            Verdict::New => Some(text),
+            Verdict::Beyond(length) => chunk.beyond(&text, length),
+            Verdict::Known => None,
+            Verdict::Fault => {
+                self.outputs.push_back(Output::Close(None));
+                return self.closed(now, None);
+            }
+        };
+        if let Some(text) = text {
+            self.event(Event::Message { room, message_id: Some(message_id), text });
         }
     }
 

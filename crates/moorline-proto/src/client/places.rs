@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::texts::{Texts, Verdict};
+use super::wire::Chunk;
 use crate::id::RoomName;
 use crate::position::{Epoch, Offset, Position};
 use crate::resume::Since;
 
 /// How far the client has come in one room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
     /// The log's history; none for an own room that no frame with an epoch named so far.
     epoch: Option<Epoch>,
@@ -20,11 +22,21 @@ struct Place {
     /// What a join named of another history, until it is known whether that went on in this one: a `reset` that is lost with its connection
     /// is told again to who names it again.
     asked: Option<Position>,
+    /// How much of its streams' texts was given to the application.
+    texts: Texts,
 }
 
 impl Place {
-    const fn at(epoch: Option<Epoch>, offset: Offset) -> Self {
-        Self { epoch, offset, heard: offset, told: Offset::START, asked: None }
+    fn at(epoch: Option<Epoch>, offset: Offset) -> Self {
+        Self { epoch, offset, heard: offset, told: Offset::START, asked: None, texts: Texts::new(offset) }
+    }
+
+    /// Something with this number was received.
+    fn come_to(&mut self, offset: Offset) {
+        self.asked = None;
+        self.heard = self.heard.max(offset);
+        self.offset = self.offset.max(offset);
+        self.texts.come_to(offset);
     }
 
     /// What `hello` names.
@@ -48,15 +60,34 @@ impl Places {
 
     /// Whether the message is beyond the position, which then moves to it.
     pub(super) fn accept(&mut self, room: &RoomName, offset: Offset) -> bool {
-        let place = self.rooms.entry(room.clone()).or_insert(Place::at(None, Offset::START));
-        place.asked = None;
+        let place = self.place_of(room);
         let is_new = offset > place.offset;
-        place.heard = place.heard.max(offset);
-        place.offset = place.offset.max(offset);
+        place.come_to(offset);
         is_new
     }
 
-    /// Moves to where the server says that the client stands now, back or forth.
+    /// Judges a chunk of a stream. The position moves to it, but by a fault.
+    pub(super) fn judge(&mut self, room: &RoomName, offset: Offset, chunk: &Chunk) -> Verdict {
+        let place = self.place_of(room);
+        let verdict = place.texts.judge(offset, chunk);
+        if verdict != Verdict::Fault {
+            place.come_to(offset);
+        }
+        verdict
+    }
+
+    /// A stream ended.
+    pub(super) fn end_stream(&mut self, room: &RoomName, stream: &str) {
+        if let Some(place) = self.rooms.get_mut(room) {
+            place.texts.end(stream);
+        }
+    }
+
+    fn place_of(&mut self, room: &RoomName) -> &mut Place {
+        self.rooms.entry(room.clone()).or_insert_with(|| Place::at(None, Offset::START))
+    }
+
+    /// Moves to where the server says that the client stands now, back or forth. The texts of its streams come anew.
     pub(super) fn put(&mut self, room: &RoomName, position: Position) {
         self.renamed.remove(room);
         self.rooms.insert(room.clone(), Place::at(Some(position.epoch), position.offset));
@@ -91,6 +122,7 @@ impl Places {
             Since::Now | Since::Start => position.offset,
         };
         let known = self.rooms.get(room).filter(|place| !again && place.epoch == Some(position.epoch));
+        let texts = known.filter(|place| place.offset >= offset).map(|place| place.texts.clone());
         let other = match asked {
             Since::Position(asked) if known.is_none() && asked.epoch != position.epoch => Some(asked),
             _ => None,
@@ -101,6 +133,9 @@ impl Places {
         if let Some(place) = self.rooms.get_mut(room) {
             place.heard = position.offset;
             place.asked = other;
+            if let Some(texts) = texts {
+                place.texts = texts;
+            }
         }
         stands
     }
@@ -110,9 +145,7 @@ impl Places {
         match self.rooms.get_mut(room) {
             Some(place) if place.epoch.is_none_or(|epoch| epoch == position.epoch) => {
                 place.epoch = Some(position.epoch);
-                place.asked = None;
-                place.offset = place.offset.max(position.offset);
-                place.heard = place.heard.max(position.offset);
+                place.come_to(position.offset);
             }
             _ => self.put(room, position),
         }
@@ -130,7 +163,11 @@ impl Places {
             }
             Some(_) => {}
             // Of an own room nothing was heard so far: what a `reset` says next is lost of it is news.
-            None if replayed == 0 && !room.is_own() => self.put(room, position),
+            None if replayed == 0 && !room.is_own() => {
+                self.put(room, position);
+                // Chunks of streams are not counted: the replay may still hold texts.
+                self.place_of(room).texts = Texts::default();
+            }
             None => self.put(room, Position { offset: Offset::START, ..position }),
         }
     }

@@ -259,3 +259,147 @@ fn a_join_elsewhere_that_was_sent_twice_does_not_bring_the_other_historys_number
     let hello = joined.greet_again();
     assert!(hello.contains(&names(13)), "{hello}");
 }
+
+fn chunk(message_id: u64, at: u64, content: &str) -> String {
+    format!(
+        r#"{{"type":"chunk","stream":"s","at":{at},"content":"{content}","data":{{"n":1.0}},"room":"{ROOM}","message_id":{message_id},"timestamp":"2026-11-21T12:00:00.000Z"}}"#
+    )
+}
+
+fn complete(message_id: u64) -> String {
+    format!(r#"{{"type":"complete","stream":"s","room":"{ROOM}","message_id":{message_id},"timestamp":"-"}}"#)
+}
+
+/// A client in a room that stands at 5.
+fn reading() -> Returned {
+    let mut reading = Returned { client: Client::new(ClientConfig::default(), Instant::default()) };
+    reading.connect(r#"{"r":{"epoch":"0000000000000007","message_id":5,"replayed":0}}"#, false);
+    while reading.client.poll_output().is_some() {}
+    reading
+}
+
+const RESUMED: &str = r#"{"r":{"epoch":"0000000000000007","message_id":20,"replayed":0}}"#;
+
+impl Returned {
+    /// Where the chunk begins that the application gets, and what it says; a fault where the connection is given up.
+    fn given(&mut self, text: &str) -> Given {
+        match &self.hear(text)[..] {
+            [] => Given::Nothing,
+            [Output::Event(Event::Message { text, .. })] => {
+                let chunk: serde_json::Value = serde_json::from_str(text).unwrap();
+                Given::Text(chunk["at"].as_u64().unwrap(), chunk["content"].as_str().unwrap().to_owned())
+            }
+            [Output::Close(None), Output::Event(Event::Disconnected { retry_at: Some(_) })] => Given::Fault,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Given {
+    Nothing,
+    Text(u64, String),
+    Fault,
+}
+
+fn text(at: u64, content: &str) -> Given {
+    Given::Text(at, content.to_owned())
+}
+
+#[test]
+fn r27_streams_a_text_is_given_once_whatever_comes_again() {
+    let mut reading = reading();
+    assert_eq!(reading.given(&chunk(6, 0, "")), text(0, ""));
+    assert_eq!(reading.given(&chunk(7, 0, "añ")), text(0, "añ"));
+    assert!(reading.takes(9));
+    reading.come_back(RESUMED);
+    // The position was kept, and so was the text: only what is new of it is given, and the position does not fall.
+    assert_eq!(reading.given(&chunk(9, 0, "añ")), Given::Nothing);
+    assert_eq!(reading.given(&chunk(9, 1, "ñ😀d")), text(2, "😀d"));
+    assert_eq!(reading.stands(), Some((Some(Epoch(7)), 9)));
+    assert_eq!(reading.given(&chunk(11, 4, "e")), text(4, "e"));
+    assert_eq!(reading.hear(&complete(12)).len(), 1);
+    assert!(reading.hear(&complete(12)).is_empty());
+}
+
+#[test]
+fn r27_streams_a_chunk_that_is_cut_says_so_and_keeps_everything_else() {
+    let mut reading = reading();
+    reading.hear(&chunk(6, 0, "ab"));
+    let cut = reading.hear(&chunk(7, 0, "ab\\nc"));
+    let [Output::Event(Event::Message { room, message_id, text })] = &cut[..] else { panic!("{cut:?}") };
+    assert_eq!((room.as_str(), *message_id), (ROOM, Some(Offset(7))));
+    let cut: serde_json::Value = serde_json::from_str(text).unwrap();
+    let expected = serde_json::json!({"type": "chunk", "stream": "s", "at": 2, "content": "\nc", "room": ROOM,
+        "message_id": 7, "timestamp": "2026-11-21T12:00:00.000Z"});
+    assert_eq!(cut, expected);
+}
+
+#[test]
+fn r27_streams_a_text_comes_anew_after_a_reset_a_replay_and_a_new_membership() {
+    let reset =
+        r#"{"type":"reset","room":"r","reason":"cleared","epoch":"0000000000000007","from":6,"to":8}"#;
+    let left = r#"{"type":"left","room":"r","reason":"removed"}"#;
+    let joined = r#"{"type":"joined","room":"r","epoch":"0000000000000007","message_id":8}"#;
+    for told in [&[reset][..], &[left, joined]] {
+        let mut reading = reading();
+        assert_eq!(reading.given(&chunk(6, 0, "ab")), text(0, "ab"));
+        told.iter().for_each(|frame| assert!(!reading.hear(frame).is_empty()));
+        assert_eq!(reading.given(&chunk(8, 0, "abc")), text(0, "abc"), "{told:?}");
+    }
+    let mut reading = reading();
+    assert_eq!(reading.given(&chunk(6, 0, "ab")), text(0, "ab"));
+    let replay = Input::Replay { room: RoomName::new(ROOM).unwrap(), after: Offset(5) };
+    reading.client.handle(Instant::default(), replay);
+    reading
+        .hear(r#"{"type":"reply","ref":1,"ok":true,"room":"r","epoch":"0000000000000007","message_id":5}"#);
+    assert_eq!(reading.given(&chunk(6, 0, "abc")), text(0, "abc"));
+}
+
+#[test]
+fn r27_streams_a_gap_in_a_text_ends_the_connection_and_the_next_one_mends_it() {
+    let mut reading = reading();
+    assert_eq!(reading.given(&chunk(6, 0, "ab")), text(0, "ab"));
+    assert_eq!(reading.given(&chunk(7, 3, "d")), Given::Fault);
+    assert_eq!(reading.stands(), Some((Some(Epoch(7)), 6)));
+    reading.client.handle_timeout(Instant::default() + Duration::from_secs(60));
+    reading.connect(RESUMED, true);
+    while reading.client.poll_output().is_some() {}
+    assert_eq!(reading.given(&chunk(6, 0, "abcd")), text(2, "cd"));
+}
+
+#[test]
+fn r27_streams_a_join_that_was_sent_twice_brings_no_ended_stream_back() {
+    let mut joining = Returned { client: Client::new(ClientConfig::default(), Instant::default()) };
+    joining.connect("{}", false);
+    let join = Input::Join { room: RoomName::new(ROOM).unwrap(), since: Since::Start };
+    joining.client.handle(Instant::default(), join);
+    // Carried out; its answer was lost with the connection.
+    joining.come_back(r#"{"r":{"epoch":"0000000000000007","message_id":9,"replayed":2}}"#);
+    assert_eq!(joining.given(&chunk(2, 0, "ab")), text(0, "ab"));
+    joining.hear(&complete(4));
+    joining.hear(&chunk(5, 0, "other").replace(r#""stream":"s""#, r#""stream":"t""#));
+    assert!(joining.takes(9));
+    let at = r#""room":"r","epoch":"0000000000000007","message_id":0}"#;
+    joining.hear(&format!(r#"{{"type":"reply","ref":1,"ok":true,{at}"#));
+    joining.hear(&format!(r#"{{"type":"joined",{at}"#));
+    assert_eq!(joining.given(&chunk(2, 0, "ab")), Given::Nothing);
+    assert!(joining.hear(&complete(4)).is_empty());
+    let more = chunk(5, 0, "other one").replace(r#""stream":"s""#, r#""stream":"t""#);
+    assert_eq!(joining.given(&more), text(5, " one"));
+}
+
+#[test]
+fn r27_streams_texts_of_a_room_that_is_new_to_the_client_are_given_though_the_replay_counts_none() {
+    let mut reading = reading();
+    reading.come_back(r#"{"q":{"epoch":"0000000000000007","message_id":9,"replayed":0}}"#);
+    let in_q = |text: String| text.replace(r#""room":"r""#, r#""room":"q""#);
+    assert_eq!(reading.given(&in_q(chunk(4, 0, "ab"))), text(0, "ab"));
+    assert_eq!(reading.given(&in_q(chunk(9, 2, "c"))), text(2, "c"));
+}
+
+#[test]
+fn r27_streams_what_a_producer_is_told_is_no_message() {
+    let cancel = r#"{"type":"stream_cancel","room":"r","stream":"s","by":{"session":null,"user":null}}"#;
+    assert!(reading().hear(cancel).is_empty());
+}

@@ -82,7 +82,7 @@ pub enum Output {
     Connect,
     /// Send a text frame.
     SendText(String),
-    /// Close the connection, with this code; without one just drop it: its peer is silent.
+    /// Close the connection, with this code; without one just drop it: its peer is silent, or not to be believed.
     Close(Option<CloseCode>),
     /// Tell the application.
     Event(Event),
@@ -102,9 +102,9 @@ pub enum Event {
     Message {
         /// The room that it came through.
         room: RoomName,
-        /// Its number there; none for an ephemeral one.
+        /// Its number there; none for an ephemeral one. A chunk's may be one that came before.
         message_id: Option<Offset>,
-        /// The whole envelope as it was received.
+        /// The whole envelope as it was received; a chunk of which the application has a part, without that part.
         text: String,
     },
     /// What lies after `from` up to and including `to` will not come: fetch the state afresh.

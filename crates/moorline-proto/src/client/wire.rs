@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr as _;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
 use super::{ClientConfig, Publication};
@@ -13,6 +13,7 @@ use crate::id::{RoomName, SessionId};
 use crate::identity::Token;
 use crate::position::{Epoch, Offset, Position};
 use crate::resume::{ResetReason, Since};
+use crate::stream;
 
 /// What the server said.
 #[derive(Debug)]
@@ -21,6 +22,18 @@ pub(super) enum Received {
     Message {
         room: RoomName,
         message_id: Option<Offset>,
+    },
+    /// A part of a stream's text.
+    Chunk {
+        room: RoomName,
+        message_id: Offset,
+        chunk: Chunk,
+    },
+    /// A stream's terminal record.
+    StreamEnded {
+        room: RoomName,
+        message_id: Offset,
+        stream: String,
     },
     Reply {
         reference: u64,
@@ -58,6 +71,29 @@ pub(super) enum Received {
     },
     /// Something that a later version of the protocol may mean something by.
     Unknown,
+}
+
+/// What a chunk says of its stream.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    pub(super) stream: String,
+    /// Where it begins, in code points.
+    pub(super) at: u64,
+    pub(super) content: String,
+}
+
+impl Chunk {
+    /// Its envelope without what lies before `length`, in code points. `data` goes with the beginning alone.
+    pub(super) fn beyond(&self, envelope: &str, length: u64) -> Option<String> {
+        let known = usize::try_from(length.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let content: String = self.content.chars().skip(known).collect();
+        let mut fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(envelope).ok()?;
+        let (at, content) = (to_raw_value(&length).ok()?, to_raw_value(&content).ok()?);
+        fields.insert("at".into(), &at);
+        fields.insert("content".into(), &content);
+        fields.remove("data");
+        serde_json::to_string(&fields).ok()
+    }
 }
 
 /// `connection_established`.
@@ -121,6 +157,12 @@ struct Frame<'a> {
     reconnect_in_ms: Option<&'a RawValue>,
     #[serde(borrow)]
     expires_in_ms: Option<&'a RawValue>,
+    #[serde(borrow)]
+    stream: Option<&'a RawValue>,
+    #[serde(borrow)]
+    at: Option<&'a RawValue>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -158,6 +200,21 @@ impl Frame<'_> {
         Some(Received::Error { code: field(self.code)?, message: field(self.message)? })
     }
 
+    /// A message. What comes from a stream says so: nobody else's message of these types may have a `stream`.
+    fn of_room(&self, room: RoomName) -> Option<Received> {
+        let stream = self.stream.filter(|_| stream::TYPES.contains(&&*self.kind));
+        let (Some(message_id), Some(stream)) = (self.message_id, stream) else {
+            return Some(Received::Message { room, message_id: self.message_id });
+        };
+        let stream: String = field(Some(stream))?;
+        Some(if self.kind == "chunk" {
+            let chunk = Chunk { stream, at: field(self.at)?, content: field(self.content)? };
+            Received::Chunk { room, message_id, chunk }
+        } else {
+            Received::StreamEnded { room, message_id, stream }
+        })
+    }
+
     fn own(&self) -> Option<Received> {
         Some(match &*self.kind {
             "reply" => self.reply()?,
@@ -169,9 +226,9 @@ impl Frame<'_> {
             "position" => Received::Position { room: self.room()?, position: self.position()? },
             "closing" => Received::Closing { reconnect_in_ms: field(self.reconnect_in_ms)? },
             "token_expiring" => Received::TokenExpiring { expires_in_ms: field(self.expires_in_ms)? },
-            "presence" => Received::Unknown,
+            "presence" | "stream_cancel" => Received::Unknown,
             _ => match self.room() {
-                Some(room) => Received::Message { room, message_id: self.message_id },
+                Some(room) => self.of_room(room)?,
                 None if self.kind == "error" => self.error()?,
                 // An endpoint may give its pings another type.
                 None => Received::Ping,
