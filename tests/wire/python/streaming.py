@@ -21,7 +21,8 @@ STATUS = {
 }
 DONE = {"open": 201, "append": 200, "end": 200, "cancel": 204}
 # Of one, two, three and four bytes; marks that combine, a joined family, a flag, both ends of what UTF-16 splits.
-MIXED = "a\u00e9\u2603\U0001f600e\u0301\U0001f468\u200d\U0001f469\u200d\U0001f467\U0001f1e8\U0001f1ed\ud7ff\ue000\uffff\U00010000\U0010ffff\0\n\"\\z"
+MIXED = ("a\u00e9\u2603\U0001f600e\u0301\U0001f468\u200d\U0001f469\u200d\U0001f467\U0001f1e8\U0001f1ed"
+         "\ud7ff\ue000\uffff\U00010000\U0010ffff\0\n\"\\z")
 
 
 def path(room, stream=None, what=None, **query):

@@ -1,5 +1,6 @@
 """`moorline stream ROOM`: standard input is the text."""
 
+import contextlib
 import signal
 
 import pytest
@@ -43,7 +44,10 @@ def pipe():
     yield start
     for one in running:
         one.process.kill()
-        one.process.communicate()
+        one.process.wait()
+        for end in (one.process.stdin, one.process.stdout, one.process.stderr):
+            with contextlib.suppress(OSError):
+                end.close()
 
 
 def watched(server, connect):
@@ -85,6 +89,16 @@ def test_r27_streams_pipes_its_input_as_it_comes(server, connect, pipe):
     assert listed(server, room) == [stream]
     piped.end()
     reader.ended(stream, text)
+
+
+def test_r27_streams_input_that_splits_code_points(server, connect, pipe):
+    room, reader = watched(server, connect)
+    piped, raw = pipe(server, room), "e\u0301\U0001f600☃".encode()
+    for n in range(len(raw)):
+        piped.process.stdin.buffer.write(raw[n:n + 1])
+        piped.process.stdin.buffer.flush()
+    piped.end()
+    reader.ended(named(reader), raw.decode())
 
 
 def test_r27_streams_ctrl_c_cancels(server, connect, pipe):
@@ -133,7 +147,9 @@ def test_r27_streams_input_that_is_not_utf8(server, connect, pipe):
     assert reader.done[stream][1]["type"] in TERMINAL[1:3], "it is not complete"
 
 
-@pytest.mark.parametrize("arguments, code", [(["@all"], 2), ([""], 2), ([], 2), (["r", "more"], 2), (["r", "--nonsense"], 2)], ids=range(5))
+@pytest.mark.parametrize("arguments, code", [
+    (["@all"], 2), ([""], 2), ([], 2), (["r", "more"], 2), (["r", "--nonsense"], 2),
+], ids=range(5))
 def test_r27_streams_wrong_usage(server, arguments, code):
     run(server, "stream", *arguments, code=code)
 
