@@ -228,7 +228,7 @@ impl Node {
     }
 
     /// Waits until the node sends its connections away.
-    pub(crate) async fn drains(&self) {
+    pub async fn drains(&self) {
         self.0.draining.cancelled().await;
     }
 

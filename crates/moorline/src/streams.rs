@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use moorline_proto::error::{ErrorCode, Rejection};
 use moorline_proto::frame::{Answer, StreamAct};
 use moorline_proto::id::{RoomName, StreamName};
-use moorline_proto::stream::{Command, StreamView};
+use moorline_proto::stream::{Command, Expected, Lease, Open, StreamView};
 
 use crate::node::Node;
 use crate::telemetry;
@@ -51,6 +51,26 @@ impl Node {
     ) -> Result<Answer, Rejection> {
         named(&room)?;
         self.ask_stream(room, stream, act.command(format!("key/{sender}").into(), None, None)).await
+    }
+
+    /// Opens a stream where it stands as expected; where it does not, nothing is changed. It has the default lease. `sender` is whom
+    /// it is opened for, as for [`Node::stream`].
+    ///
+    /// # Errors
+    /// Says why it was not opened: `conflict` where nothing was expected, `at_mismatch` or `not_found` where a length was.
+    pub async fn open_stream(
+        &self,
+        room: RoomName,
+        stream: StreamName,
+        expected: Expected,
+        sender: &str,
+    ) -> Result<Answer, Rejection> {
+        let principal = format!("key/{sender}").into();
+        let (data, except, lease) = (None, None, Lease::DEFAULT);
+        let open = Open { principal, session: None, data, except, lease, expected };
+        let command = Command::Open(Box::new(open));
+        named(&room)?;
+        self.ask_stream(room, Some(stream), command).await
     }
 
     /// The open streams of a room, sorted by name, without their texts. At most 64.

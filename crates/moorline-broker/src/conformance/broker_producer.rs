@@ -5,7 +5,7 @@ use moorline_proto::batch::Page;
 use moorline_proto::id::{RoomName, SessionId, StreamName};
 use moorline_proto::position::Offset;
 use moorline_proto::record::Record;
-use moorline_proto::stream::{Canceller, Command, Done, Holder, Lease, Open, Outcome};
+use moorline_proto::stream::{Canceller, Command, Done, Expected, Holder, Lease, Open, Outcome};
 use serde_json::Value;
 
 use super::{room, session};
@@ -39,6 +39,7 @@ impl<'a, B: Broker> Producer<'a, B> {
             data: Some(Bytes::from_static(br#"{"reply_to":7}"#)),
             except: None,
             lease: Lease::DEFAULT,
+            expected: Expected::Any,
         };
         match self.ask(Command::Open(Box::new(open))).await? {
             Done::Opened { fence, at } => {

@@ -8,7 +8,7 @@ use moorline_proto::message::Message;
 use moorline_proto::position::{Epoch, Offset};
 use moorline_proto::record::{Except, Record};
 use moorline_proto::stream::{
-    Canceller, Command, Done, EndStep, Holder, Lease, Open, Stream, StreamError, orphaned, too_big,
+    Canceller, Command, Done, EndStep, Expected, Holder, Lease, Open, Stream, StreamError, orphaned, too_big,
 };
 use moorline_proto::time::{Now, Timestamp};
 
@@ -160,6 +160,9 @@ impl MemoryLog {
             kept.stream.reopen(open, call.now)?;
             self.forget_lease(call.room, call.name);
         } else {
+            if matches!(open.expected, Expected::Length(1..)) {
+                return Err(StreamError::NotFound);
+            }
             // The empty piece that says that it begins takes the next number.
             let (_, first) = self.next_offset(call.room).map_err(|_| StreamError::OffsetsExhausted)?;
             let stream = Stream::new((call.name.clone(), first), open, call.now);

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::message::{outcome_of, terminal};
 use super::{
-    CHUNK_MAX_BYTES, Holder, Lease, Open, Outcome, Piece, SHOW_EVERY, StreamError, StreamState, StreamView,
-    TEXT_MAX_BYTES,
+    CHUNK_MAX_BYTES, Expected, Holder, Lease, Open, Outcome, Piece, SHOW_EVERY, StreamError, StreamState,
+    StreamView, TEXT_MAX_BYTES,
 };
 use crate::id::{SessionId, StreamName};
 use crate::message::Message;
@@ -189,13 +189,18 @@ impl Stream {
     /// A new holder takes it over.
     ///
     /// # Errors
-    /// It ended, or is another principal's.
+    /// It ended, is another principal's, or stands otherwise than expected.
     pub fn reopen(&mut self, open: &Open, now: Now) -> Result<(), StreamError> {
         if !self.is_open() {
             return Err(StreamError::Ended);
         }
         if self.principal != open.principal {
             return Err(StreamError::Taken);
+        }
+        match open.expected {
+            Expected::Nothing => return Err(StreamError::Exists),
+            Expected::Length(at) if at != self.at() => return Err(StreamError::AtMismatch { at: self.at() }),
+            Expected::Any | Expected::Length(_) => {}
         }
         self.fence += 1;
         self.session.clone_from(&open.session);
