@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
@@ -11,23 +12,38 @@ use moorline_broker::{
     Announcement, Announcements, Broker, BrokerError, Keep, Publication, Published, ReadLimit, SessionStore,
 };
 use moorline_proto::batch::{Batch, ReadFrom};
-use moorline_proto::id::{RoomName, SessionId};
+use moorline_proto::id::{RoomName, SessionId, StreamName};
 use moorline_proto::position::Offset;
 use moorline_proto::record::Record;
 use moorline_proto::resume::RoomState;
 use moorline_proto::session_record::{Mark, SessionRecord};
+use moorline_proto::stream::{Command, Done};
+use moorline_proto::time::{Instant, Now};
 use moorline_proto::users::{UserLimits, Users};
 
 use crate::ground::{Clock, Ground, Open, Outcome, Unsynced};
 use crate::invariants::answers::{self, Try};
 use crate::planted::Planted;
 use crate::truth::Truth;
+use crate::written;
 
 /// What stands where something in memory must be ready at once.
 pub(crate) const READY: &str = "what is in memory is ready at once";
 
 /// An answer that several wait for.
 pub(crate) type Answer = Shared<BoxFuture<'static, Result<Published, BrokerError>>>;
+
+/// The same, of a stream.
+pub type StreamAnswer = Shared<BoxFuture<'static, Result<Done, BrokerError>>>;
+
+/// What was asked of a stream, and not answered.
+struct AskedStream {
+    room: RoomName,
+    stream: StreamName,
+    asked: written::Asked,
+    called: Instant,
+    answer: StreamAnswer,
+}
 
 /// A publication whose answer has not come.
 struct Asked {
@@ -45,6 +61,7 @@ pub struct Backend {
     /// Announced, not given to the shards yet.
     news: RefCell<VecDeque<Announcement>>,
     asked: RefCell<Vec<Asked>>,
+    asked_streams: RefCell<Vec<AskedStream>>,
     clock: Clock,
     pub(crate) users: Rc<RefCell<Users>>,
     /// What is true.
@@ -73,6 +90,7 @@ impl Backend {
             announcements: RefCell::new(announcements),
             news: RefCell::default(),
             asked: RefCell::default(),
+            asked_streams: RefCell::default(),
             clock,
             users: users(),
             truth: RefCell::default(),
@@ -169,6 +187,53 @@ impl Backend {
         answer
     }
 
+    /// The log may write down this time.
+    fn seen(&self, now: Now) {
+        let truth = &mut *self.truth.borrow_mut();
+        truth.latest = truth.latest.max(now.timestamp);
+    }
+
+    /// Asks something of a stream, and writes down what became of it.
+    pub fn stream(&self, room: &RoomName, stream: &StreamName, command: Command) -> StreamAnswer {
+        let now = self.clock.now();
+        let asked = {
+            self.seen(now);
+            self.truth.borrow_mut().streams.asked(room, stream, &command)
+        };
+        let answer = self.broker().stream(room.clone(), stream.clone(), command).shared();
+        self.asked_streams.borrow_mut().extend(asked.map(|asked| AskedStream {
+            room: room.clone(),
+            stream: stream.clone(),
+            asked,
+            called: now.instant,
+            answer: answer.clone(),
+        }));
+        self.observe();
+        answer
+    }
+
+    /// What the node's timer for streams does, once it is due.
+    pub(crate) fn lapse(&self) {
+        const CALLS_MAX: usize = 1_000;
+        /// How early a planted bug lets leases run out.
+        const EARLY: Duration = Duration::from_secs(1);
+        let now = self.clock.now();
+        let is_early = self.planted == Some(Planted::LapseEarly);
+        let until = if is_early { Now { instant: now.instant + EARLY, ..now } } else { now };
+        let is_due = || self.ground.borrow().lapses_at().is_some_and(|at| at <= until.instant);
+        if self.planted == Some(Planted::NeverLapse) || !is_due() {
+            return;
+        }
+        self.seen(now);
+        self.clock.set(until);
+        let calls = (0..CALLS_MAX).take_while(|_| is_due()).map(|_| self.ground.borrow_mut().lapse()).count();
+        self.clock.set(now);
+        if calls == CALLS_MAX {
+            self.violation("the timer for streams has something to do without an end".to_owned());
+        }
+        self.observe();
+    }
+
     /// The first half of a commit.
     pub(crate) fn begin(&self) {
         self.ground.borrow_mut().begin();
@@ -210,6 +275,21 @@ impl Backend {
             let found = self.truth.borrow_mut().answered(&waiting.room, by, result);
             self.violations(found);
         }
+        self.settle_streams();
+    }
+
+    fn settle_streams(&self) {
+        let asked = std::mem::take(&mut *self.asked_streams.borrow_mut());
+        for mut waiting in asked {
+            let Some(result) = (&mut waiting.answer).now_or_never() else {
+                self.asked_streams.borrow_mut().push(waiting);
+                continue;
+            };
+            let AskedStream { room, stream, asked, called, .. } = &waiting;
+            let streams = &mut self.truth.borrow_mut().streams;
+            let found = streams.answered((room, stream), (asked, *called), &result);
+            self.violations(found);
+        }
     }
 
     /// What was announced since the last call.
@@ -221,6 +301,7 @@ impl Backend {
     pub(crate) fn crash(&self, unsynced: Unsynced) {
         // Nobody is told any more.
         self.asked.borrow_mut().clear();
+        self.asked_streams.borrow_mut().clear();
         let forgotten = self.forgotten();
         self.ground.borrow_mut().crash(unsynced);
         self.truth.borrow_mut().unclean_ends += 1;
@@ -256,6 +337,7 @@ impl Backend {
     fn reopen(&self, forgotten: &BTreeMap<RoomName, u64>) {
         let epoch = self.state(&crate::names::room("a")).epoch;
         self.asked.borrow_mut().clear();
+        self.asked_streams.borrow_mut().clear();
         self.news.borrow_mut().clear();
         *self.users.borrow_mut() = Users::new(LIMITS);
         self.claims.borrow_mut().clear();
@@ -277,11 +359,11 @@ impl Backend {
 
     /// Compares what is there after a restart with what must be.
     fn survey(&self, forgotten: &BTreeMap<RoomName, u64>) {
-        let rooms = self.truth.borrow().names();
+        let (rooms, now) = (self.truth.borrow().names(), self.clock.now().instant);
         for room in rooms {
             let (state, records) = self.page(&room, Offset::START, usize::MAX);
             let up_to = forgotten.get(&room).copied().unwrap_or_default();
-            let found = self.truth.borrow_mut().reopened((&room, up_to), &state, &records);
+            let found = self.truth.borrow_mut().reopened((&room, up_to), &state, &records, now);
             self.violations(found);
         }
         self.truth.borrow_mut().tries.settle_after_restart();

@@ -29,6 +29,9 @@ struct Options {
     /// bug shows.
     #[arg(long, value_enum)]
     scenario: Option<Scenario>,
+    /// No world has streams.
+    #[arg(long)]
+    no_streams: bool,
     /// Give the world a bug, to see that it is found.
     #[arg(long, value_enum)]
     plant: Option<Planted>,
@@ -41,7 +44,7 @@ impl Options {
     }
 
     fn run(&self, is_traced: bool) -> Run {
-        Run { scenario: self.scenario(), planted: self.plant, is_traced }
+        Run { scenario: self.scenario(), planted: self.plant, streams: !self.no_streams, is_traced }
     }
 
     /// The command that repeats a seed exactly.
@@ -50,7 +53,8 @@ impl Options {
         let value = self.plant.and_then(|planted| planted.to_possible_value());
         let plant = value.map_or_else(String::new, |value| format!(" --plant {}", value.get_name()));
         let scenario = self.scenario().name();
-        format!("cargo run -p moorline-sim -- --seed {seed} --scenario {scenario}{plant} --trace")
+        let streams = if self.no_streams { " --no-streams" } else { "" };
+        format!("cargo run -p moorline-sim -- --seed {seed} --scenario {scenario}{plant}{streams} --trace")
     }
 }
 

@@ -1,6 +1,6 @@
 //! Names that the simulator makes up itself, all within their bounds.
 
-use moorline_proto::id::{PublishId, RoomName, SessionId, UserId};
+use moorline_proto::id::{PublishId, RoomName, SessionId, StreamName, UserId};
 
 /// A room of the application's.
 ///
@@ -36,4 +36,13 @@ pub fn user(name: &str) -> UserId {
 #[must_use]
 pub fn publish_id(name: &str) -> PublishId {
     PublishId::new(name).expect("the simulator's publish ids are within the bounds")
+}
+
+/// A stream.
+///
+/// # Panics
+/// Where the simulator itself is broken.
+#[must_use]
+pub fn stream(name: &str) -> StreamName {
+    StreamName::new(name).expect("the simulator's stream names are within the bounds")
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::invariants::{convergence, leaks};
+use crate::invariants::{convergence, leaks, leases};
 use crate::planted::Planted;
 use crate::random::Random;
 use crate::world::{Scenario, Wildness, World};
@@ -17,6 +17,8 @@ pub struct Run {
     pub scenario: Scenario,
     /// A bug that it has.
     pub planted: Option<Planted>,
+    /// Whether there may be streams.
+    pub streams: bool,
     /// Whether it is written down what happens.
     pub is_traced: bool,
 }
@@ -25,17 +27,18 @@ impl Run {
     /// A world without a planted bug, and without a trace.
     #[must_use]
     pub const fn of(scenario: Scenario) -> Self {
-        Self { scenario, planted: None, is_traced: false }
+        Self { scenario, planted: None, streams: true, is_traced: false }
     }
 
     /// Runs a seed until something is wrong or it is over.
     #[must_use]
     pub fn seed(self, seed: u64) -> Verdict {
         let mut random = Random(seed ^ 0x5eed);
-        let Self { scenario, planted, is_traced } = self;
+        let Self { scenario, planted, streams, is_traced } = self;
         let shards = 1 + random.below(2);
         let peers = 2 + random.below(5);
-        let mut world = match World::new(seed, Wildness { scenario, shards, peers, planted, is_traced }) {
+        let wildness = Wildness { scenario, shards, peers, planted, streams, is_traced };
+        let mut world = match World::new(seed, wildness) {
             Ok(world) => world,
             Err(why) => return Verdict { found: vec![why], ..Verdict::default() },
         };
@@ -55,7 +58,8 @@ fn live(world: &mut World) -> Vec<String> {
     if world.is_wrong() {
         return Vec::new();
     }
-    let found = convergence::check(world);
+    let mut found = convergence::check(world);
+    found.extend(leases::check(world));
     if !found.is_empty() {
         return found;
     }

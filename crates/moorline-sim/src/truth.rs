@@ -9,11 +9,12 @@ use moorline_proto::id::{RoomName, SessionId, UserId};
 use moorline_proto::position::{Epoch, Offset};
 use moorline_proto::record::{Except, Reader, Record};
 use moorline_proto::resume::RoomState;
-use moorline_proto::time::{Now, Timestamp};
+use moorline_proto::time::{Instant, Now, Timestamp};
 
 use crate::invariants::answers::{self, Tries};
 use crate::invariants::meaning::Meanings;
 use crate::invariants::order;
+use crate::written::{Said, Streams};
 
 /// A record, or an ephemeral message.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Published {
     pub envelope: String,
     /// Who it is not for.
     pub except: Option<Arc<Except>>,
+    /// Whether it is text of a stream: who reads it later gets it in larger pieces.
+    pub is_text: bool,
 }
 
 impl Published {
@@ -71,6 +74,8 @@ pub struct Truth {
     pub resets: u64,
     /// Replays that clients asked for.
     pub replays: u64,
+    /// What producers wrote.
+    pub streams: Streams,
 }
 
 impl Truth {
@@ -124,7 +129,8 @@ impl Truth {
         let after = after.max(self.forgotten(room));
         let start = records.partition_point(|record| record.offset <= after);
         let behind = records[start..].iter().take_while(|record| record.offset < before);
-        behind.filter(|record| record.is_for(session, user)).map(|record| record.offset).next()
+        let records = behind.filter(|record| !record.is_text);
+        records.filter(|record| record.is_for(session, user)).map(|record| record.offset).next()
     }
 
     /// Something was announced. Returns what is wrong with it.
@@ -135,7 +141,7 @@ impl Truth {
                 let envelope = ephemeral.message.envelope(&ephemeral.room, None, ephemeral.timestamp);
                 let envelope = String::from_utf8_lossy(&envelope).into_owned();
                 let except = ephemeral.except.clone();
-                self.ephemeral.insert(envelope.clone(), Published { offset: 0, envelope, except });
+                self.ephemeral.insert(envelope.clone(), Published { offset: 0, envelope, except, is_text: false });
                 Vec::new()
             }
             Announcement::Cancel(_) | Announcement::Lost => Vec::new(),
@@ -156,37 +162,53 @@ impl Truth {
             if record.timestamp > self.latest.max(now.timestamp) {
                 found.push(format!("{room} has {record:?}, which is of the future"));
             }
-            found.extend(self.appeared(room, *epoch, record));
+            found.extend(self.appeared(room, *epoch, record, Some(now.instant)));
         }
         found
     }
 
-    /// A record is visible for the first time.
-    fn appeared(&mut self, room: &RoomName, epoch: Epoch, record: &Record) -> Vec<String> {
+    /// A record is visible for the first time; since this moment, where that is known.
+    fn appeared(
+        &mut self,
+        room: &RoomName,
+        epoch: Epoch,
+        record: &Record,
+        now: Option<Instant>,
+    ) -> Vec<String> {
         let offset = record.offset.0;
-        let number = answers::number_of(record.message.as_bytes());
+        let said = Said::read(record.message.as_bytes());
+        let number = number_of(said.as_ref(), record);
         let mut found = Vec::from_iter(self.meanings.is(room, (epoch, offset), number));
         if offset <= self.head(room) {
             found.push(format!("{room} has a new {offset} behind {}", self.head(room)));
             return found;
         }
-        match self.tries.appeared(room, number, record) {
-            Ok((sender, has_order)) => {
-                let numbers = self.numbers.entry((sender.clone(), room.clone())).or_default();
-                found.extend(order::publishers_order(numbers, (number, has_order), room, &sender));
-                numbers.insert(number);
-            }
-            Err(problem) => found.push(problem),
+        let is_text = said.as_ref().is_some_and(Said::is_chunk);
+        match said {
+            Some(said) => found.extend(self.streams.shown((room, &said), record, now)),
+            None => found.extend(self.was_tried(room, number, record)),
         }
         let envelope = record.message.envelope(room, Some(record.offset), record.timestamp);
         let envelope = String::from_utf8_lossy(&envelope).into_owned();
-        let published = Published { offset, envelope, except: record.except.clone() };
+        let published = Published { offset, envelope, except: record.except.clone(), is_text };
         // A room that was forgotten takes numbers beyond all that it had.
         for (_, up_to) in self.unseen.entry(room.clone()).or_default() {
             *up_to = offset.saturating_sub(1).min(*up_to);
         }
         self.rooms.entry(room.clone()).or_default().push(published);
         found
+    }
+
+    fn was_tried(&mut self, room: &RoomName, number: u64, record: &Record) -> Option<String> {
+        match self.tries.appeared(room, number, record) {
+            Ok((sender, has_order)) => {
+                let numbers = self.numbers.entry((sender.clone(), room.clone())).or_default();
+                let found = order::publishers_order(numbers, (number, has_order), room, &sender);
+                numbers.insert(number);
+                found
+            }
+            Err(problem) => Some(problem),
+        }
     }
 
     /// A publish was answered. Returns what is wrong with the answer.
@@ -218,8 +240,9 @@ impl Truth {
         (room, up_to): (&RoomName, u64),
         state: &RoomState,
         records: &[Record],
+        now: Instant,
     ) -> Vec<String> {
-        let mut found = Vec::new();
+        let mut found = self.streams.reopened(room, records, (state.head.0, now));
         if let Some(first) = records.first().filter(|_| state.cut == Offset::START) {
             let before = up_to.min(first.offset.0.saturating_sub(1));
             let forgotten = self.forgotten.entry(room.clone()).or_default();
@@ -235,24 +258,35 @@ impl Truth {
             self.forgotten.insert(room.clone(), self.head(room));
             return found;
         }
-        for record in records {
+        let is_record = |record: &&Record| !is_text(record);
+        for record in records.iter().filter(is_record) {
             match self.at(room, record.offset.0) {
-                None => found.extend(self.appeared(room, state.epoch, record)),
+                None => found.extend(self.appeared(room, state.epoch, record, None)),
                 Some(known) => {
                     let envelope = record.message.envelope(room, Some(record.offset), record.timestamp);
                     if known.envelope.as_bytes() != &envelope[..] || known.except != record.except {
                         found.push(format!("{room} has {record:?} after a restart, and had {known:?}"));
                     }
-                    let number = answers::number_of(record.message.as_bytes());
+                    let number = number_of(Said::read(record.message.as_bytes()).as_ref(), record);
                     found.extend(self.meanings.is(room, (state.epoch, record.offset.0), number));
                 }
             }
         }
         let kept: BTreeSet<u64> = records.iter().map(|record| record.offset.0).collect();
         let after = state.cut.0.max(self.forgotten(room));
-        let gone = self.rooms.get(room).into_iter().flatten().map(|record| record.offset);
+        let records = self.rooms.get(room).into_iter().flatten();
+        let gone = records.filter(|record| !record.is_text).map(|record| record.offset);
         let gone = gone.filter(|offset| *offset > after && !kept.contains(offset));
         found.extend(gone.map(|offset| format!("{offset} of {room} is gone after a restart")));
         found
     }
+}
+
+fn is_text(record: &Record) -> bool {
+    Said::read(record.message.as_bytes()).is_some_and(|said| said.is_chunk())
+}
+
+/// What tells a message from every other one.
+fn number_of(said: Option<&Said>, record: &Record) -> u64 {
+    said.map_or_else(|| answers::number_of(record.message.as_bytes()), Said::number)
 }

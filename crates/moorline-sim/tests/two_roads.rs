@@ -16,7 +16,7 @@ use moorline_sim::wire::{self, Frame};
 use moorline_sim::world::{Scenario, Wildness, World};
 
 const WILDNESS: Wildness =
-    Wildness { scenario: Scenario::Network, shards: 1, peers: 0, planted: None, is_traced: false };
+    Wildness { scenario: Scenario::Network, shards: 1, peers: 0, planted: None, streams: false, is_traced: false };
 const READER: ConnectionId = ConnectionId(1);
 
 /// A world without clients, with one session in the room `a`.

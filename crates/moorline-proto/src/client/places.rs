@@ -24,16 +24,20 @@ struct Place {
     asked: Option<Position>,
     /// How much of its streams' texts was given to the application.
     texts: Texts,
+    /// Nothing has come from behind the place where it began: the texts of streams that were open there may not have come either.
+    is_fresh: bool,
 }
 
 impl Place {
     fn at(epoch: Option<Epoch>, offset: Offset) -> Self {
-        Self { epoch, offset, heard: offset, told: Offset::START, asked: None, texts: Texts::new(offset) }
+        let texts = Texts::new(offset);
+        Self { epoch, offset, heard: offset, told: Offset::START, asked: None, texts, is_fresh: true }
     }
 
     /// Something with this number was received.
     fn come_to(&mut self, offset: Offset) {
         self.asked = None;
+        self.is_fresh &= offset <= self.offset;
         self.heard = self.heard.max(offset);
         self.offset = self.offset.max(offset);
         self.texts.come_to(offset);
@@ -107,7 +111,7 @@ impl Places {
     ///
     /// Where the log no longer has all that was asked for, the position stays where it was asked for: the `reset` that
     /// follows moves it, and if that is lost with the connection it is told again. A join that was sent twice, because its
-    /// answer was lost, does not bring back what came in between.
+    /// answer was lost, does not bring back what came in between; where nothing came, it is read from where the server says.
     pub(super) fn joined(
         &mut self,
         room: &RoomName,
@@ -121,7 +125,8 @@ impl Places {
             Since::Position(asked) => asked.offset.min(position.offset),
             Since::Now | Since::Start => position.offset,
         };
-        let known = self.rooms.get(room).filter(|place| !again && place.epoch == Some(position.epoch));
+        let is_known = |place: &&Place| !again && !place.is_fresh && place.epoch == Some(position.epoch);
+        let known = self.rooms.get(room).filter(is_known);
         let texts = known.filter(|place| place.offset >= offset).map(|place| place.texts.clone());
         let other = match asked {
             Since::Position(asked) if known.is_none() && asked.epoch != position.epoch => Some(asked),
@@ -134,7 +139,7 @@ impl Places {
             place.heard = position.offset;
             place.asked = other;
             if let Some(texts) = texts {
-                place.texts = texts;
+                (place.texts, place.is_fresh) = (texts, false);
             }
         }
         stands
@@ -274,6 +279,19 @@ mod tests {
         assert!(places.accept(&room(), Offset(5)));
         assert_eq!(places.joined(&room(), at(0), Since::Start, false), at(5));
         assert_eq!(places.joined(&room(), at(0), Since::Start, true), at(0));
+    }
+
+    #[test]
+    fn r27_streams_a_join_that_overtakes_the_texts_of_another_brings_them() {
+        let chunk = |at, content: &str| Chunk { stream: "s".to_owned(), at, content: content.to_owned() };
+        let mut places = Places::default();
+        assert_eq!(places.joined(&room(), at(7), Since::Now, false), at(7));
+        assert_eq!(places.joined(&room(), at(1), Since::Position(at(1)), false), at(1));
+        assert_eq!(places.judge(&room(), Offset(5), &chunk(0, "abc")), Verdict::New);
+        assert!(places.accept(&room(), Offset(6)));
+        assert_eq!(places.joined(&room(), at(1), Since::Position(at(1)), false), at(6));
+        assert_eq!(places.judge(&room(), Offset(5), &chunk(0, "abc")), Verdict::Known);
+        assert_eq!(places.judge(&room(), Offset(5), &chunk(0, "abcd")), Verdict::Beyond(3));
     }
 
     #[test]

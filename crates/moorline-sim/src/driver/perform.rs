@@ -5,13 +5,15 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
 use moorline_broker::{BrokerError, Fence, Keep, NodeId, Publication, PublishKey, Published, StoreError};
+use moorline_proto::batch::{Page, ReadFrom};
 use moorline_proto::error::{ErrorCode, Rejection};
 use moorline_proto::frame::{Answer, Presence, Publish, PublishAnswer, PublishOutcome, Target};
-use moorline_proto::id::{Owner, RoomName, SessionId};
+use moorline_proto::id::{Owner, RoomName, SessionId, StreamName};
 use moorline_proto::position::Offset;
 use moorline_proto::resume::{Since, SurveyRequest};
 use moorline_proto::session_record::SessionRecord;
-use moorline_proto::shard::{Event, Input, Output, Peer, SaveError, Surveyor};
+use moorline_proto::shard::{Event, Input, Output, Peer, SaveError, Surveyor, Ticket};
+use moorline_proto::stream::{Command, Done};
 use moorline_proto::time::Now;
 
 use super::Driver;
@@ -135,8 +137,8 @@ impl Driver {
                 self.reads += 1;
                 self.last_read = Some((reader, room.clone(), from));
                 let mut page = broker.read(room.clone(), from, self.page).now_or_never().expect(READY);
-                if let (Ok(page), Some(Planted::ForgetExceptOnReplay)) = (&mut page, self.backend.planted) {
-                    page.records.iter_mut().for_each(|record| record.except = None);
+                if let (Ok(page), Some(planted)) = (&mut page, self.backend.planted) {
+                    spoil(page, planted);
                 }
                 Input::PageRead(reader, room, page.map_err(|error| error.rejection()))
             }
@@ -147,12 +149,7 @@ impl Driver {
             Output::Stream { ticket, room, stream, command } => {
                 // Nobody here leaves the name to the server.
                 let stream = stream?;
-                let done = broker.stream(room.clone(), stream.clone(), *command);
-                let answer = done.map(|done| {
-                    let answer = done.map(|done| Answer::of_stream(room, stream, &done));
-                    Some(Input::Published(ticket, answer.map_err(|error| error.rejection())))
-                });
-                return at_once(answer.boxed());
+                return self.stream(ticket, (room, stream), *command);
             }
             Output::Presence(ticket, room) => {
                 let (count, sessions) = self.shard.present(&room, Presence::MAX_LISTED);
@@ -161,6 +158,38 @@ impl Driver {
             _ => return None,
         };
         Some(Pending::Answer(Box::new(input)))
+    }
+
+    fn stream(
+        &self,
+        ticket: Ticket,
+        (room, stream): (RoomName, StreamName),
+        mut command: Command,
+    ) -> Option<Pending> {
+        let (planted, truth) = (self.backend.planted, &self.backend.truth);
+        if let (Some(Planted::IgnoreFences), Command::Append { holder, .. }) = (planted, &mut command) {
+            let truth = truth.borrow();
+            let rights = truth.streams.named(&room, stream.as_str()).map(|written| &written.rights);
+            holder.fence = rights.and_then(|rights| rights.given.keys().next_back().copied()).unwrap_or(holder.fence);
+        }
+        let early = match &command {
+            Command::Append { at, content, .. } if planted == Some(Planted::AcceptBeforeCommit) => {
+                Some(Done::Appended { at: at + content.chars().count() as u64, cancel: false })
+            }
+            _ => None,
+        };
+        let done = self.backend.stream(&room, &stream, command);
+        if let Some(done) = early {
+            let mut truth = truth.borrow_mut();
+            truth.streams.believed(&room, &stream, &done);
+            let answer = Answer::of_stream(room, stream, &done);
+            return Some(Pending::Answer(Box::new(Input::Published(ticket, Ok(answer)))));
+        }
+        let answer = done.map(|done| {
+            let answer = done.map(|done| Answer::of_stream(room, stream, &done));
+            Some(Input::Published(ticket, answer.map_err(|error| error.rejection())))
+        });
+        at_once(answer.boxed())
     }
 
     /// A session's record as it reaches the store.
@@ -217,6 +246,17 @@ impl Driver {
             Ok(PublishAnswer { room, position, reached, queued, durability: None, duplicate })
         };
         published.map(answer).boxed()
+    }
+}
+
+/// What planted bugs make of a page.
+fn spoil(page: &mut Page, planted: Planted) {
+    match (planted, page.from) {
+        (Planted::ForgetExceptOnReplay, _) => page.records.iter_mut().for_each(|record| record.except = None),
+        (Planted::SkipTexts, ReadFrom::Texts { at, .. }) => {
+            (page.records, page.reached, page.end) = (Vec::new(), Vec::new(), at);
+        }
+        _ => {}
     }
 }
 

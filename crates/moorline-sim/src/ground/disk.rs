@@ -7,6 +7,7 @@ use moorline_broker::{NodeId, RetentionRules, SessionStore};
 use moorline_disk::testing::VolatileDisk;
 use moorline_disk::{Commit, Ground as Store};
 use moorline_proto::position::Epoch;
+use moorline_proto::time::Instant;
 
 use super::{Clock, Ground, Open, Outcome, Unsynced};
 use crate::random::Random;
@@ -57,6 +58,16 @@ impl Ground for Disk {
         if let Some(store) = &self.store {
             store.broker().expire();
         }
+    }
+
+    fn lapse(&mut self) {
+        if let Some(store) = &self.store {
+            store.broker().lapse();
+        }
+    }
+
+    fn lapses_at(&self) -> Option<Instant> {
+        self.store.as_ref()?.broker().lapses_at()
     }
 
     fn begin(&mut self) {

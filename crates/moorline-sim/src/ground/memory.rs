@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use moorline_broker::{Broker, Durability, LocalBroker, MemoryLog, MemorySessions, RetentionRules};
 use moorline_proto::position::Epoch;
+use moorline_proto::time::Instant;
 
 use super::{Clock, Ground, Open, Outcome, Unsynced};
 
@@ -43,6 +44,16 @@ impl Ground for Memory {
         if let Some(broker) = &self.broker {
             broker.expire();
         }
+    }
+
+    fn lapse(&mut self) {
+        if let Some(broker) = &self.broker {
+            broker.lapse();
+        }
+    }
+
+    fn lapses_at(&self) -> Option<Instant> {
+        self.broker.as_ref()?.lapses_at()
     }
 
     fn begin(&mut self) {}

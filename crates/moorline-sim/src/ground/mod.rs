@@ -81,6 +81,12 @@ pub trait Ground {
     /// Drops what is too old: the node's timer.
     fn expire(&mut self);
 
+    /// Shows text of streams that waited, and ends streams whose producers are gone: the node's other timer.
+    fn lapse(&mut self);
+
+    /// When that has something to do.
+    fn lapses_at(&self) -> Option<Instant>;
+
     /// The first half of a commit: takes what changed. Nothing where one was begun already.
     fn begin(&mut self);
 

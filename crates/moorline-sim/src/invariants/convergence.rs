@@ -24,7 +24,10 @@ pub fn check(world: &World) -> Vec<String> {
             if is_forgotten || peer.app.unsure.contains_key(room) {
                 continue;
             }
-            if let Some(missing) = truth.owed(room, (at.high, u64::MAX), session, peer.app.user.as_ref()) {
+            let (behind, user) = ((at.high, u64::MAX), peer.app.user.as_ref());
+            let record = truth.owed(room, behind, session, user).map(|record| record.to_string());
+            let texts = || peer.app.texts.owed(&truth, room, behind, (session, user));
+            if let Some(missing) = record.or_else(texts) {
                 found.push(format!("{name} stands at {at:?} in {room} and never got {missing}"));
             }
         }

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use moorline_proto::id::{RoomName, SessionId, UserId};
 use moorline_proto::shard::ConnectionId;
 
+use super::texts::Readings;
 use super::{exclusion, membership};
 use crate::truth::Truth;
+use crate::written::Said;
 
 /// Where an application stands in a room. What lies after `low` up to `high` may come or not: it was published while the
 /// session began.
@@ -46,11 +48,22 @@ pub struct App {
     pub wild: BTreeSet<RoomName>,
     /// Where a room's head was when the application asked to join, by room; and how many answers are to come.
     pub asked: BTreeMap<RoomName, (u64, u32)>,
+    /// What it has of streams.
+    pub texts: Readings,
 }
 
 impl App {
     /// A record reached it. Returns what is wrong with that.
     pub fn message(&mut self, truth: &Truth, room: &RoomName, offset: u64, text: &str) -> Option<String> {
+        let said = Said::read(text.as_bytes());
+        if let Some(said) = said.as_ref().filter(|said| said.is_chunk()) {
+            return self.chunk(truth, room, offset, said);
+        }
+        let whole = said.and_then(|said| self.stream_ended(truth, room, offset, &said));
+        self.record(truth, room, offset, text).or(whole)
+    }
+
+    fn record(&mut self, truth: &Truth, room: &RoomName, offset: u64, text: &str) -> Option<String> {
         let session = self.session.clone()?;
         let user = self.user.as_ref();
         let Some(record) = truth.at(room, offset) else {
@@ -77,7 +90,9 @@ impl App {
         if offset <= before.low {
             return Some(format!("{session} got {offset} of {room} and stood at {before:?}"));
         }
-        let missing = truth.owed(room, (before.high, offset), &session, user)?;
+        let behind = (before.high, offset);
+        let record = truth.owed(room, behind, &session, user).map(|record| record.to_string());
+        let missing = record.or_else(|| self.texts.owed(truth, room, behind, (&session, user)))?;
         if self.unsure.contains_key(room) {
             return None;
         }
@@ -126,6 +141,7 @@ impl App {
     /// The application is told that a membership ended: of several on one connection, the first.
     pub fn left(&mut self, room: &RoomName, connection: Option<ConnectionId>) {
         self.rooms.remove(room);
+        self.texts.anew(room);
         match self.unsure.get_mut(room) {
             Some((unsure, times)) if Some(*unsure) == connection && *times > 1 => *times -= 1,
             _ => drop(self.unsure.remove(room)),
@@ -139,6 +155,7 @@ impl App {
             self.asked.insert(room.clone(), (0, times - 1));
         }
         self.replays.remove(room);
+        self.texts.anew(room);
         self.rooms.insert(room.clone(), At::exactly(offset));
         (offset < asked && asked > forgotten || offset > head).then(|| {
             format!("{:?} joined {room} at {offset}, asked at {asked}, the head is {head}", self.session)

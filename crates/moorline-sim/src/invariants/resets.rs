@@ -32,6 +32,7 @@ impl App {
     ) -> Option<String> {
         let session = self.session.clone()?;
         let Told { reason, from, to, cut, forgotten } = *told;
+        self.texts.anew(room);
         if reason == ResetReason::Expired {
             if room.is_own() || self.rooms.contains_key(room) {
                 self.rooms.insert(room.clone(), At::exactly(to));

@@ -1,7 +1,7 @@
 //! What one connection carries: only what is for it, of rooms that it is in, with rising numbers, and nothing again that
 //! was acknowledged before it began.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use moorline_proto::id::{RoomName, SessionId, UserId};
 use serde_json::Value;
@@ -18,6 +18,8 @@ pub struct Stream {
     pub acked: BTreeMap<RoomName, u64>,
     /// Replays that were asked for, by `ref`.
     replays: BTreeMap<u64, RoomName>,
+    /// Streams whose end it carried.
+    ended: BTreeSet<(RoomName, String)>,
 }
 
 impl Stream {
@@ -46,16 +48,54 @@ impl Stream {
         let offset = frame["message_id"].as_u64();
         match (frame["type"].as_str().unwrap_or_default(), room, offset) {
             ("connection_established", ..) => self.established(&frame),
-            ("joined", Some(room), Some(offset)) => drop(self.rooms.insert(room, offset)),
+            ("joined", Some(room), Some(offset)) => self.begins(room, offset),
             ("left", Some(room), _) => drop(self.rooms.remove(&room)),
             ("reset", Some(room), _) => return self.reset(&room, frame["to"].as_u64().unwrap_or_default()),
             ("position", Some(room), Some(offset)) => return self.position(&room, offset),
             ("reply", ..) => self.reply(&frame),
             ("m", Some(room), Some(offset)) => return self.record(truth, user, &room, offset),
             ("m", Some(room), None) => return self.member(&room),
+            (_, Some(room), Some(offset)) if frame["stream"].is_string() => {
+                return self.of_stream((truth, user), &room, offset, &frame);
+            }
             _ => {}
         }
         None
+    }
+
+    /// A room is read from there on; texts come anew.
+    fn begins(&mut self, room: RoomName, offset: u64) {
+        self.ended.retain(|(name, _)| *name != room);
+        self.rooms.insert(room, offset);
+    }
+
+    /// Text of a stream may stand where something stood before, never before it, nor behind the stream's end.
+    fn of_stream(
+        &mut self,
+        (truth, user): (&Truth, Option<&UserId>),
+        room: &RoomName,
+        offset: u64,
+        frame: &Value,
+    ) -> Option<String> {
+        let key = (room.clone(), frame["stream"].as_str()?.to_owned());
+        if frame["type"] != "chunk" {
+            let is_second = !self.ended.insert(key);
+            let second = is_second.then(|| format!("{:?} is sent a second end: {frame}", self.session));
+            return second.or_else(|| self.record(truth, user, room, offset));
+        }
+        if let Some(stranger) = self.member(room) {
+            return Some(stranger);
+        }
+        let is_first = frame["at"] == 0 && frame["content"] == "";
+        if self.ended.contains(&key) && !is_first {
+            return Some(format!("{:?} is sent text behind the end: {frame}", self.session));
+        }
+        if is_first {
+            self.ended.remove(&key);
+        }
+        let start = self.acked.get(room).copied().unwrap_or_default();
+        let last = self.rooms.insert(room.clone(), offset).unwrap_or(start);
+        (offset < last).then(|| format!("{:?} is sent {frame} behind {last}", self.session))
     }
 
     fn established(&mut self, frame: &Value) {
@@ -75,7 +115,7 @@ impl Stream {
             return;
         };
         if let Some(start) = frame["message_id"].as_u64() {
-            self.rooms.insert(room, start);
+            self.begins(room, start);
         }
     }
 
@@ -86,7 +126,8 @@ impl Stream {
 
     fn reset(&mut self, room: &RoomName, to: u64) -> Option<String> {
         let start = self.acked.get(room).copied().unwrap_or_default();
-        let last = self.rooms.insert(room.clone(), to).unwrap_or(start);
+        let last = self.rooms.get(room).copied().unwrap_or(start);
+        self.begins(room.clone(), to);
         (to < last).then(|| format!("{:?} is reset in {room} to {to}, back from {last}", self.session))
     }
 

@@ -248,6 +248,8 @@ impl World {
     }
 
     fn acks_after_crash(&mut self) {
+        // What was in the room may have another name now.
+        self.peers.iter_mut().for_each(|peer| peer.app.texts.all_anew());
         let mut found = Vec::new();
         for peer in &mut self.peers {
             let session = peer.app.session.as_ref();

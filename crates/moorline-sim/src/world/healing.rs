@@ -13,6 +13,7 @@ impl World {
             if self.is_wrong() {
                 return;
             }
+            self.produce_all();
             self.move_everything();
             self.pass(1_000_000);
         }

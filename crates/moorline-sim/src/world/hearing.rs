@@ -14,7 +14,6 @@ use crate::invariants::delivery::At;
 use crate::invariants::resets::Told;
 use crate::link::Up;
 use crate::names;
-use crate::planted::Planted;
 use crate::wire::{self, Frame};
 
 impl World {
@@ -66,21 +65,14 @@ impl World {
 
     pub(crate) fn received(&mut self, client: usize, text: &str) {
         self.note(|| format!("{client} hears {text}"));
-        let is_message = text.starts_with("{\"type\":\"m\"");
-        self.messages += u64::from(is_message);
-        let every = is_message && self.messages.is_multiple_of(97);
-        match self.backend.planted {
-            Some(Planted::DropDeliveries) if every => return,
-            Some(Planted::SwallowResets) if text.starts_with("{\"type\":\"reset\"") => return,
-            _ => {}
-        }
-        let times = if every && self.backend.planted == Some(Planted::RepeatDeliveries) { 2 } else { 1 };
-        for _ in 0..times {
+        self.producer_hears(client, text);
+        let texts = self.spoiling.heard(self.backend.planted, client, text);
+        for text in &texts {
             let peer = &mut self.peers[client];
             let found = peer.stream.received(&self.backend.truth.borrow(), peer.app.user.as_ref(), text);
             self.violation(found);
             let now = self.now().instant;
-            self.peers[client].client.handle(now, client::Input::TextReceived(text.to_owned()));
+            self.peers[client].client.handle(now, client::Input::TextReceived(text.clone()));
             self.drain_client(client);
         }
     }
@@ -94,6 +86,7 @@ impl World {
                     // One that was not answered is sent again on the next connection, and then brings everything again.
                     let replay = self.peers[index].stream.sent(&text);
                     if let Some((room, after)) = replay {
+                        self.peers[index].app.texts.anew(&room);
                         self.peers[index].app.replays.entry(room).or_default().push(after);
                     }
                     if let Some(link) = self.link_of(index) {
@@ -188,6 +181,7 @@ impl World {
         peer.app.asked.values_mut().for_each(|(head, _)| *head = 0);
         if !resumed {
             peer.app.rooms.clear();
+            peer.app.texts.all_anew();
             peer.app.unsure.clear();
             peer.acked.clear();
             peer.acks = Acks::default();
@@ -210,7 +204,10 @@ impl World {
             // Where a membership began that nobody told the client of is known by its first message alone.
             let is_told = !resumed && !again && peer.home.as_ref() == Some(&room);
             let at = if is_told { At::exactly(offset) } else { At { low: 0, high: u64::MAX } };
-            peer.app.rooms.entry(room).or_insert(at);
+            if !peer.app.rooms.contains_key(&room) {
+                peer.app.texts.anew(&room);
+                peer.app.rooms.insert(room, at);
+            }
         }
     }
 

@@ -6,6 +6,7 @@ mod faults;
 mod healing;
 mod hearing;
 mod network;
+mod producing;
 mod setting;
 mod workload;
 
@@ -20,12 +21,13 @@ use moorline_proto::shard::ShardConfig;
 use moorline_proto::time::{Instant, Now, Timestamp};
 
 use self::faults::Faults;
+use self::producing::Producing;
 use crate::backend::Backend;
 use crate::driver::Driver;
 use crate::ground::{Clock, Disk, Ground, Memory, Model};
 use crate::names;
 use crate::peer::Peer;
-use crate::planted::Planted;
+use crate::planted::{Planted, Spoiling};
 use crate::random::Random;
 use crate::trace::Trace;
 
@@ -68,6 +70,8 @@ pub struct Wildness {
     pub peers: usize,
     /// A bug that it has.
     pub planted: Option<Planted>,
+    /// Whether there may be streams in it.
+    pub streams: bool,
     /// Whether it is written down what happens.
     pub is_traced: bool,
 }
@@ -88,12 +92,13 @@ pub struct World {
     pub peers: Vec<Peer>,
     connections: u64,
     numbers: u64,
-    messages: u64,
+    spoiling: Spoiling,
     /// What happened.
     pub trace: Trace,
     /// Whether the faults are over.
     pub is_calm: bool,
     faults: Faults,
+    producing: Producing,
 }
 
 impl World {
@@ -126,10 +131,11 @@ impl World {
             peers: Vec::new(),
             connections: 0,
             numbers: 0,
-            messages: 0,
+            spoiling: Spoiling::default(),
             trace: Trace::new(wildness.is_traced),
             is_calm: false,
             faults,
+            producing: Producing::new(seed, wildness.streams && wildness.scenario != Scenario::Model),
         };
         for shard in &mut world.shards {
             shard.saves_at_once = wildness.scenario != Scenario::Network;
@@ -185,6 +191,7 @@ impl World {
     /// One thing happens.
     pub fn step(&mut self) {
         self.weather();
+        self.produce();
         match self.random.below(100) {
             0..=39 => self.network(),
             40..=54 => self.backend_answers(),
@@ -207,6 +214,7 @@ impl World {
         let now = self.now();
         self.clock.set(now);
         self.backend.expire();
+        self.backend.lapse();
         for shard in 0..self.shards.len() {
             self.shards[shard].handle_timeout(now);
             self.after(shard);

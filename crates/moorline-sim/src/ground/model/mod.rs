@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use moorline_broker::{Durability, LocalBroker, RetentionRules};
 use moorline_proto::position::Epoch;
+use moorline_proto::time::Instant;
 
 use self::broker::Waiting;
 use self::kept::Disk;
@@ -73,6 +74,13 @@ impl Ground for Model {
         if let Some(broker) = &self.broker {
             broker.expire();
         }
+    }
+
+    /// No stream is written to a model.
+    fn lapse(&mut self) {}
+
+    fn lapses_at(&self) -> Option<Instant> {
+        None
     }
 
     fn begin(&mut self) {
