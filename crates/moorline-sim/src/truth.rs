@@ -57,6 +57,8 @@ pub struct Truth {
     /// What may have been kept by the last commit before a crash, and was gone when the store was opened again, so that nobody saw it: after
     /// which numbers of a room, up to which.
     unseen: BTreeMap<RoomName, Vec<(u64, u64)>>,
+    /// The head of each room when the store was opened last: pieces of a stream's text that nobody saw have numbers too.
+    heads: BTreeMap<RoomName, u64>,
     /// The highest cut that each room had before a restart: what is told of it may arrive later, and a wall clock that was set back may
     /// make what was too old young again.
     pub was_cut: BTreeMap<RoomName, u64>,
@@ -85,7 +87,8 @@ impl Truth {
         let last = self.last(room);
         // What the last commit before a crash kept may have been too old when the store was opened again: nobody saw it.
         let unseen = self.gone.get(room).copied().filter(|gone| *gone != u64::MAX);
-        last.max(unseen.unwrap_or_default())
+        let kept = self.heads.get(room).copied().unwrap_or_default();
+        last.max(unseen.unwrap_or_default()).max(kept)
     }
 
     fn last(&self, room: &RoomName) -> u64 {
@@ -113,7 +116,7 @@ impl Truth {
     /// Every room that something was published to.
     #[must_use]
     pub fn names(&self) -> BTreeSet<RoomName> {
-        self.rooms.keys().cloned().chain(self.tries.rooms()).collect()
+        self.rooms.keys().chain(self.streams.rooms()).cloned().chain(self.tries.rooms()).collect()
     }
 
     /// The first record behind `after` and before `before` that is for the reader.
@@ -278,6 +281,7 @@ impl Truth {
         let gone = records.filter(|record| !record.is_text).map(|record| record.offset);
         let gone = gone.filter(|offset| *offset > after && !kept.contains(offset));
         found.extend(gone.map(|offset| format!("{offset} of {room} is gone after a restart")));
+        self.heads.insert(room.clone(), state.head.0);
         found
     }
 }

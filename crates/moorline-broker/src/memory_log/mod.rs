@@ -145,7 +145,7 @@ impl MemoryLog {
         }
     }
 
-    fn cut_oldest(&mut self, name: &RoomName) {
+    pub(super) fn cut_oldest(&mut self, name: &RoomName) {
         let Some(room) = self.rooms.get_mut(name) else { return };
         room.cut_oldest(&mut self.totals);
         if room.is_empty() {

@@ -23,6 +23,7 @@ impl MemoryLog {
                 let (data, except) = (data.cloned(), except.cloned());
                 if !is_known {
                     self.drop_stream(id.room, id.stream);
+                    self.cut_to_end(id.room, id.stream);
                     let open =
                         Open { principal, session: None, data, except, lease, expected: Expected::Any };
                     self.add_stream(id.room, Stream::new((id.stream.clone(), id.first), &open, now));
@@ -68,6 +69,17 @@ impl MemoryLog {
     pub fn keeps_stream(&self, id: StreamId<'_>) -> bool {
         let stream = self.stream_of(id.room, id.stream);
         stream.is_some_and(|stream| stream.first() == id.first)
+    }
+
+    /// A name was free again, so the stream that had it before was gone, with all that is older than its end: time had cut it, of which
+    /// nothing is kept.
+    fn cut_to_end(&mut self, room: &RoomName, name: &StreamName) {
+        let is_there = |log: &Self| {
+            log.stream_of(room, name).is_some() && log.rooms.get(room).is_some_and(|room| !room.is_empty())
+        };
+        while is_there(self) {
+            self.cut_oldest(room);
+        }
     }
 
     /// Takes an open stream away that ended before, as it turns out.
