@@ -18,14 +18,14 @@ use moorline_proto::record::Record;
 use moorline_proto::resume::RoomState;
 use moorline_proto::session_record::{Mark, SessionRecord};
 use moorline_proto::stream::{Command, Done};
-use moorline_proto::time::{Instant, Now};
+use moorline_proto::time::Now;
 use moorline_proto::users::{UserLimits, Users};
 
 use crate::ground::{Clock, Ground, Open, Outcome, Unsynced};
 use crate::invariants::answers::{self, Try};
 use crate::planted::Planted;
 use crate::truth::Truth;
-use crate::written;
+use crate::written::{self, Called};
 
 /// What stands where something in memory must be ready at once.
 pub(crate) const READY: &str = "what is in memory is ready at once";
@@ -41,7 +41,7 @@ struct AskedStream {
     room: RoomName,
     stream: StreamName,
     asked: written::Asked,
-    called: Instant,
+    called: Called,
     answer: StreamAnswer,
 }
 
@@ -198,14 +198,14 @@ impl Backend {
         let now = self.clock.now();
         let asked = {
             self.seen(now);
-            self.truth.borrow_mut().streams.asked(room, stream, &command)
+            self.truth.borrow_mut().streams.asked((room, stream), &command, now.instant)
         };
         let answer = self.broker().stream(room.clone(), stream.clone(), command).shared();
-        self.asked_streams.borrow_mut().extend(asked.map(|asked| AskedStream {
+        self.asked_streams.borrow_mut().extend(asked.map(|(asked, called)| AskedStream {
             room: room.clone(),
             stream: stream.clone(),
             asked,
-            called: now.instant,
+            called,
             answer: answer.clone(),
         }));
         self.observe();

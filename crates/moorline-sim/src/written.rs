@@ -174,6 +174,15 @@ impl Written {
     }
 }
 
+/// When something was asked of a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Called {
+    /// The moment.
+    pub at: Instant,
+    /// Whether it was open then, as far as was visible.
+    pub was_open: bool,
+}
+
 /// What was asked of a stream.
 #[derive(Clone, Debug)]
 pub enum Asked {
@@ -220,9 +229,15 @@ impl Streams {
     }
 
     /// Something is asked of a stream, at this moment.
-    pub fn asked(&mut self, room: &RoomName, stream: &StreamName, command: &Command) -> Option<Asked> {
-        let rights = &mut self.named_mut(room, stream.as_str())?.rights;
-        Some(match command {
+    pub fn asked(
+        &mut self,
+        (room, stream): (&RoomName, &StreamName),
+        command: &Command,
+        at: Instant,
+    ) -> Option<(Asked, Called)> {
+        let written = self.named_mut(room, stream.as_str())?;
+        let (was_open, rights) = (written.open().is_some(), &mut written.rights);
+        let asked = match command {
             Command::Open(open) => {
                 rights.opens += 1;
                 Asked::Open(Arc::clone(&open.principal), rights.opens)
@@ -244,20 +259,21 @@ impl Streams {
                 Asked::End(holder.fence)
             }
             Command::Cancel { .. } => Asked::Cancel,
-        })
+        };
+        Some((asked, Called { at, was_open }))
     }
 
     /// What was asked at that moment is answered. Returns what is wrong with that.
     pub fn answered(
         &mut self,
         (room, stream): (&RoomName, &StreamName),
-        (asked, called): (&Asked, Instant),
+        (asked, called): (&Asked, Called),
         answer: &Result<Done, BrokerError>,
     ) -> Option<String> {
         let written = self.named_mut(room, stream.as_str())?;
         let found = match answer {
-            Ok(done) => written.done(asked, called, done),
-            Err(BrokerError::Stream(why)) => written.refused(asked, *why),
+            Ok(done) => written.done(asked, called.at, done),
+            Err(BrokerError::Stream(why)) => written.refused(asked, called, *why),
             Err(_) => None,
         };
         found.map(|found| format!("{stream} of {room}: {found}"))
@@ -399,11 +415,10 @@ impl Written {
     }
 
     /// Something was refused.
-    fn refused(&self, asked: &Asked, why: StreamError) -> Option<String> {
+    fn refused(&self, asked: &Asked, called: Called, why: StreamError) -> Option<String> {
         let Self { lives, rights, .. } = self;
         let is_true = match (why, asked) {
-            (StreamError::Ended, _) => self.open().is_none(),
-            (StreamError::NotFound, _) => self.open().is_none(),
+            (StreamError::Ended | StreamError::NotFound, _) => !called.was_open || self.open().is_none(),
             (StreamError::Taken, Asked::Open(principal, _)) => {
                 rights.principal.as_ref().is_none_or(|own| own != principal)
             }
