@@ -135,7 +135,7 @@ impl Inner {
             }
             Appended::Duplicate(_) => (Until::Turn, None),
         };
-        self.put(Staged { until, told, waiting, text_bytes: 0 });
+        self.put(Staged { until, told, waiting, text: None });
         Ok(answer)
     }
 
@@ -147,7 +147,7 @@ impl Inner {
         }
         self.log.clear(room);
         let (waiting, answer) = Waiting::clear();
-        self.put(Staged { until: Until::Commit, told: None, waiting: Some(waiting), text_bytes: 0 });
+        self.put(Staged { until: Until::Commit, told: None, waiting: Some(waiting), text: None });
         Ok(answer)
     }
 

@@ -240,7 +240,7 @@ impl Broker for LocalBroker {
 
     fn open_streams(&self, room: RoomName) -> BoxFuture<'static, Result<Vec<StreamView>, BrokerError>> {
         let inner = self.shared.lock();
-        Box::pin(ready(Ok(inner.log.open_streams(&room, inner.streams_head(&room)))))
+        Box::pin(ready(Ok(inner.log.open_streams(&room, inner.sight(&room)))))
     }
 
     fn view_stream(
@@ -249,7 +249,7 @@ impl Broker for LocalBroker {
         stream: StreamName,
     ) -> BoxFuture<'static, Result<Option<StreamView>, BrokerError>> {
         let inner = self.shared.lock();
-        Box::pin(ready(Ok(inner.log.view_stream(&room, &stream, inner.streams_head(&room)))))
+        Box::pin(ready(Ok(inner.log.view_stream(&room, &stream, inner.sight(&room)))))
     }
 
     /// Takes the lock for each room anew, so that a long survey does not hold up publishing.

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::message::{outcome_of, terminal};
 use super::{
-    CHUNK_MAX_BYTES, Expected, Holder, Lease, Open, Outcome, Piece, SHOW_EVERY, StreamError, StreamState,
-    StreamView, TEXT_MAX_BYTES,
+    CHUNK_MAX_BYTES, Expected, Holder, Lease, Open, Outcome, Piece, SHOW_EVERY, Sight, StreamError,
+    StreamState, StreamView, TEXT_MAX_BYTES,
 };
 use crate::id::{SessionId, StreamName};
 use crate::message::Message;
@@ -399,9 +399,9 @@ impl Stream {
         }
     }
 
-    /// As it stood at the offset `head`; none where it did not exist. At [`Offset::MAX`] with what was accepted and not shown so far.
+    /// As far as it is in sight; none where it is not.
     #[must_use]
-    pub fn view(&self, head: Offset) -> Option<StreamView> {
+    pub fn view(&self, Sight { head, accepted }: Sight) -> Option<StreamView> {
         let shown = self.shown.partition_point(|shown| shown.offset <= head);
         let last = shown.checked_sub(1)?;
         let state = match self.ending.as_ref().filter(|ending| ending.offset <= head) {
@@ -409,9 +409,9 @@ impl Stream {
             Some(ending) if ending.is_orphaned => StreamState::Orphaned,
             Some(ending) => StreamState::Ended(outcome_of(&ending.message)),
         };
-        let (bytes, at) = match head {
-            Offset::MAX => (self.text.len(), self.length),
-            _ => (self.shown[last].end_bytes as usize, self.shown[last].end_at),
+        let (bytes, at) = match accepted {
+            true => (self.text.len(), self.length),
+            false => (self.shown[last].end_bytes as usize, self.shown[last].end_at),
         };
         Some(StreamView {
             stream: self.name.clone(),
