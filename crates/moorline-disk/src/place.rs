@@ -46,7 +46,7 @@ pub trait Place: fmt::Debug + Send + 'static {
     fn bytes(&self) -> u64;
 
     /// What the journal may have, in bytes, beyond a quarter more than the log keeps, before it is cleaned. Default 1 MiB: less is not
-    /// worth the work.
+    /// worth the work. As much is read for one commit: a millisecond or two.
     fn slack_bytes(&self) -> u64 {
         1024 * 1024
     }

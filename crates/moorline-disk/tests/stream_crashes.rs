@@ -25,6 +25,7 @@ use moorline_proto::stream::{
 use moorline_proto::time::{Instant, Now, Timestamp};
 
 const CASES: u64 = 150;
+const LEASE_MS: u64 = 4_000;
 const STEPS: usize = 160;
 const BEGIN: u64 = 1_700_000_000_000;
 const ALL: ReadLimit = ReadLimit { records: usize::MAX, bytes: usize::MAX };
@@ -62,8 +63,10 @@ struct Told {
     seen: String,
     /// Its terminal record, as it was answered or read.
     end: Option<Offset>,
-    /// Whether an end was asked for.
-    is_ending: bool,
+    /// Whether an end was asked for, or the lease may have run out.
+    may_be_over: bool,
+    /// When it was asked for something last.
+    asked_at: u64,
 }
 
 struct World {
@@ -127,6 +130,7 @@ impl World {
     }
 
     fn ask(&mut self, number: u64, command: Command) {
+        self.streams.get_mut(&number).unwrap().asked_at = self.clock.load(Ordering::Relaxed);
         let answer = self.ground().broker().stream(room(), name(number), command);
         self.waiting.push((answer, number));
         self.hear();
@@ -148,7 +152,7 @@ impl World {
             session: None,
             data: None,
             except: None,
-            lease: Lease::new(Duration::from_secs(2)).unwrap(),
+            lease: Lease::new(Duration::from_millis(LEASE_MS)).unwrap(),
         };
         self.ask(number, Command::Open(Box::new(open)));
     }
@@ -166,7 +170,7 @@ impl World {
 
     fn end(&mut self, number: u64) {
         let (holder, outcome) = (self.holder(number), Outcome::Complete { message: None });
-        self.streams.get_mut(&number).unwrap().is_ending = true;
+        self.streams.get_mut(&number).unwrap().may_be_over = true;
         self.ask(number, Command::End { holder, outcome });
     }
 
@@ -251,7 +255,9 @@ impl World {
             let (view, told) = (self.view(number), &self.streams[&number]);
             match told.end {
                 Some(end) => assert_eq!(view.is_some(), end > cut, "s{number} ended at {end:?}, cut {cut:?}"),
-                None if told.answered > 0 && !told.is_ending => assert!(view.is_some(), "s{number} is gone"),
+                None if told.answered > 0 && !told.may_be_over => {
+                    assert!(view.is_some(), "s{number} is gone")
+                }
                 None => {}
             }
         }
@@ -266,7 +272,11 @@ impl World {
 
     fn wait(&mut self) {
         let millis = [10, 60, 700][self.random.below(3) as usize];
-        self.clock.fetch_add(millis, Ordering::Relaxed);
+        let now = self.clock.fetch_add(millis, Ordering::Relaxed) + millis;
+        for told in self.streams.values_mut() {
+            // A refused append renewed nothing.
+            told.may_be_over |= told.asked_at + LEASE_MS / 2 <= now;
+        }
         self.ground().broker().lapse();
         self.ground().broker().expire();
         // A lease may be over: then there is an end that nobody asked for.

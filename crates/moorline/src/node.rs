@@ -128,6 +128,7 @@ impl Node {
         let backend = Backend::new(Arc::clone(&broker) as _, Arc::new(MemorySessions::new()));
         let node = Self::start(config, backend, hooks)?;
         let stopped = node.0.stopped.clone();
+        node.spawn(pump::lapse(Arc::clone(&broker), stopped.clone()));
         node.spawn(pump::expire(broker, EXPIRE_EVERY, stopped));
         Ok(node)
     }

@@ -10,7 +10,10 @@ use moorline_proto::record::{Except, Record};
 use moorline_proto::resume::{ResetReason, Resume, resume};
 use moorline_proto::time::{Instant, Now, Timestamp};
 
-use super::{ALL, log_ids, log_retention, message, room, session, sized};
+use super::{
+    ALL, log_ids, log_retention, log_stream_ends, log_stream_kept, log_stream_reads, log_stream_texts,
+    log_stream_times, log_stream_walk, log_streams, message, room, session, sized,
+};
 use crate::LogExt as _;
 use crate::log::{Appended, Draft, Log, LogStats, ReadLimit};
 use crate::memory_log::{Retention, RetentionRules};
@@ -33,6 +36,13 @@ pub fn log<L: Log>(make: impl Fn(RetentionRules) -> L) {
     clearing_an_unknown_room_does_nothing(&make);
     log_retention::all(&make);
     log_ids::all(&make);
+    log_streams::all(&make);
+    log_stream_texts::all(&make);
+    log_stream_ends::all(&make);
+    log_stream_times::all(&make);
+    log_stream_kept::all(&make);
+    log_stream_reads::all(&make);
+    log_stream_walk::r27_streams_every_reader_gets_every_text_whole_before_its_end(&make);
 }
 
 /// Rules under which nothing is cut until a test says so.

@@ -15,7 +15,16 @@ pub mod broker_streams;
 pub mod log;
 pub mod log_ids;
 pub mod log_retention;
+pub mod log_stream_ends;
+pub mod log_stream_kept;
+pub mod log_stream_reads;
+pub mod log_stream_texts;
+pub mod log_stream_times;
+pub mod log_stream_walk;
+pub mod log_streams;
 pub mod session_store;
+mod stage;
+mod stream_history;
 
 pub use self::broker::broker;
 pub use self::log::log;

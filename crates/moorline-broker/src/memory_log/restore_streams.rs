@@ -25,7 +25,7 @@ impl MemoryLog {
                     self.drop_stream(id.room, id.stream);
                     let open =
                         Open { principal, session: None, data, except, lease, expected: Expected::Any };
-                    self.add_stream(id.room, Stream::new(id.stream.clone(), &open, now));
+                    self.add_stream(id.room, Stream::new((id.stream.clone(), id.first), &open, now));
                 }
                 self.with_stream(id.room, id.stream, |kept| kept.stream.restore_fence(fence, lease, now));
             }
@@ -66,7 +66,7 @@ impl MemoryLog {
     #[must_use]
     pub fn keeps_stream(&self, id: StreamId<'_>) -> bool {
         let stream = self.stream_of(id.room, id.stream);
-        stream.is_some_and(|stream| stream.first().is_none_or(|first| first == id.first))
+        stream.is_some_and(|stream| stream.first() == id.first)
     }
 
     /// Takes an open stream away that ended before, as it turns out.

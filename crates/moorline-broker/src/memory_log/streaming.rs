@@ -162,23 +162,20 @@ impl MemoryLog {
             if matches!(open.expected, Expected::Length(1..)) {
                 return Err(StreamError::NotFound);
             }
-            let stream = Stream::new(call.name.clone(), open, call.now);
+            // The empty piece that says that it begins takes the next number.
+            let (_, first) = self.next_offset(call.room).map_err(|_| StreamError::OffsetsExhausted)?;
+            let stream = Stream::new((call.name.clone(), first), open, call.now);
             let room = self.rooms.get(call.room);
             let is_full = room.and_then(Room::streams).is_some_and(|s| s.open() >= Streams::OPEN_MAX);
             if is_full {
                 return Err(StreamError::TooMany);
             }
             self.open_cost.admit(&open.principal, stream.cost_bytes())?;
-            self.next_offset(call.room).map_err(|_| StreamError::OffsetsExhausted)?;
             self.add_stream(call.room, stream);
         }
         let Some(stream) = self.stream_of(call.room, call.name) else { return Err(StreamError::NotFound) };
         let (fence, at, lease) = (stream.fence(), stream.at(), stream.lease());
-        let first = match stream.first() {
-            Some(first) => first,
-            // The empty piece that says that it begins takes the next number.
-            None => self.next_offset(call.room).map_err(|_| StreamError::OffsetsExhausted)?.1,
-        };
+        let first = stream.first();
         call.note(
             first,
             StreamChange::Opened {
@@ -223,7 +220,7 @@ impl MemoryLog {
             // A piece, too, costs something.
             self.open_cost.admit(&holder.principal, fresh.len() + 24)?;
         }
-        let (first, now) = (stream.first().unwrap_or_default(), call.now);
+        let (first, now) = (stream.first(), call.now);
         self.with_stream(call.room, call.name, |kept| kept.stream.accept(holder, fresh, now));
         if !fresh.is_empty() {
             call.note(first, StreamChange::Text(fresh));
@@ -260,7 +257,7 @@ impl MemoryLog {
     fn show_all(&mut self, call: &mut Call<'_>) {
         loop {
             let Some(stream) = self.stream_of(call.room, call.name) else { return };
-            if stream.first().is_some() && stream.show_at().is_none() {
+            if !stream.has_more() {
                 return;
             }
             // It was looked at before: there is one.
@@ -269,7 +266,7 @@ impl MemoryLog {
             self.with_stream(call.room, call.name, |kept| end_bytes = kept.stream.show(offset, now));
             self.move_head(call.room, offset, self.history.epoch);
             let Some(stream) = self.stream_of(call.room, call.name) else { return };
-            let (Some(first), Some(piece)) = (stream.first(), stream.newest()) else { return };
+            let (first, Some(piece)) = (stream.first(), stream.newest()) else { return };
             let record = piece.to_record();
             call.note(first, StreamChange::Shown { offset, timestamp: record.timestamp, end_bytes });
             call.records.push(New { after, record });
@@ -307,7 +304,7 @@ impl MemoryLog {
         self.show_all(call);
         let (after, offset) = self.next_offset(call.room).map_err(|_| StreamError::OffsetsExhausted)?;
         let Some(stream) = self.stream_of(call.room, call.name) else { return Err(StreamError::NotFound) };
-        let (except, first) = (stream.except().cloned(), stream.first().unwrap_or_default());
+        let (except, first) = (stream.except().cloned(), stream.first());
         let record = Record { offset, timestamp: call.now.timestamp, except, message };
         self.end_with(call.room, call.name, &record);
         let at = LogTime::of(call.now);
@@ -336,7 +333,7 @@ impl MemoryLog {
     ) -> Result<Done, StreamError> {
         let kept = self.stream_mut(call.room, call.name).ok_or(StreamError::NotFound)?;
         let (is_new, session) = kept.stream.ask_to_stop()?;
-        let first = kept.stream.first().unwrap_or_default();
+        let first = kept.stream.first();
         if is_new {
             call.note(first, StreamChange::Cancelled);
             *asked = session.map(|session| (session, by.clone()));

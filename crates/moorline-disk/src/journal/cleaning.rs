@@ -24,9 +24,6 @@ const IN_MEMORY_ALONE: usize = 64;
 /// The longest text of a stream in one entry after cleaning: half a chunk.
 const TEXT_BYTES: usize = CHUNK_BYTES / 2;
 
-/// How much is read for one commit: a millisecond or two.
-const STEP_BYTES: usize = 1024 * 1024;
-
 /// Where cleaning goes on.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -138,11 +135,11 @@ impl Journal {
         let (mut bytes, mut next) = (0, None);
         for chunk in table.range(self.cleaning.next..)? {
             let (key, value) = chunk?;
-            if bytes >= STEP_BYTES {
+            if bytes >= self.slack_bytes {
                 next = Some(key.value());
                 break;
             }
-            bytes += value.value().len();
+            bytes += value.value().len() as u64;
             chunks.push((key.value(), value.value().to_vec()));
         }
         let oldest = table.first()?.map_or(self.next_chunk, |(key, _)| key.value());

@@ -48,6 +48,7 @@ pub enum EndStep {
 #[derive(Clone, Debug)]
 pub struct Stream {
     name: StreamName,
+    first: Offset,
     principal: Arc<str>,
     fence: u64,
     /// The session that opened or appended last.
@@ -70,13 +71,15 @@ impl Stream {
     /// The flat share of bookkeeping in what a stream costs, in bytes.
     const BOOKKEEPING: usize = 512;
 
-    /// A stream without text, of which nothing is shown.
+    /// A stream without text, of which nothing is shown. Its first piece will have the number `first`.
     #[must_use]
-    pub fn new(name: StreamName, open: &Open, now: Now) -> Self {
+    pub fn new((name, first): (StreamName, Offset), open: &Open, now: Now) -> Self {
         Self {
             name,
+            first,
             principal: Arc::clone(&open.principal),
-            fence: 1,
+            // No earlier stream of that name had so high a number, unless it was opened anew more often than the room got records.
+            fence: first.0,
             session: open.session.clone(),
             lease: open.lease,
             lease_until: now.instant + open.lease.time(),
@@ -151,10 +154,10 @@ impl Stream {
         self.lease_until
     }
 
-    /// The offset of its first piece, which tells it from another one of that name; none as long as nothing is shown.
+    /// The offset of its first piece, which tells it from another one of that name.
     #[must_use]
-    pub fn first(&self) -> Option<Offset> {
-        self.shown.first().map(|shown| shown.offset)
+    pub const fn first(&self) -> Offset {
+        self.first
     }
 
     /// The offset of its last piece.
@@ -288,6 +291,12 @@ impl Stream {
     pub fn show_at(&self) -> Option<Instant> {
         let waits = self.text.len() > self.piece_start(self.shown.len()).0;
         waits.then(|| self.shown_at.map_or(Instant::default(), |shown| shown + SHOW_EVERY))
+    }
+
+    /// Whether there is something to show: the empty piece that says that it begins, or text.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.shown.is_empty() || self.show_at().is_some()
     }
 
     /// Whether a piece may be shown now: the empty one that says that a stream begins, or text that waited long enough.
