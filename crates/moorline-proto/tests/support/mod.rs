@@ -204,13 +204,19 @@ impl Stage {
         self.handle(Input::Lost(peer, None));
     }
 
+    /// The whole frames that the socket took since the last call.
     pub fn heard(&mut self) -> Vec<Value> {
-        let written = String::from_utf8(std::mem::take(&mut self.sockets.written)).unwrap();
-        written
-            .lines()
-            .filter(|line| !line.is_empty())
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        let written = std::mem::take(&mut self.sockets.written);
+        let mut frames = Vec::new();
+        for line in written.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            match serde_json::from_slice(line) {
+                Ok(frame) => frames.push(frame),
+                // The rest of it comes when there is room.
+                Err(_) if written.ends_with(line) => self.sockets.written = line.into(),
+                Err(error) => panic!("{error}: {}", line.escape_ascii()),
+            }
+        }
+        frames
     }
 
     pub fn handle(&mut self, input: Input) {
