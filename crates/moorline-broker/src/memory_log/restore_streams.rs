@@ -28,6 +28,7 @@ impl MemoryLog {
                     self.add_stream(id.room, Stream::new((id.stream.clone(), id.first), &open, now));
                 }
                 self.with_stream(id.room, id.stream, |kept| kept.stream.restore_fence(fence, lease, now));
+                self.forget_lease(id.room, id.stream);
             }
             StreamChange::Text(content) if is_known => {
                 self.with_stream(id.room, id.stream, |kept| kept.stream.restore_text(content));

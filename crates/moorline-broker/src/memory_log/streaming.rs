@@ -158,6 +158,7 @@ impl MemoryLog {
     fn open(&mut self, call: &mut Call<'_>, open: &Open) -> Result<Done, StreamError> {
         if let Some(kept) = self.stream_mut(call.room, call.name) {
             kept.stream.reopen(open, call.now)?;
+            self.forget_lease(call.room, call.name);
         } else {
             if matches!(open.expected, Expected::Length(1..)) {
                 return Err(StreamError::NotFound);
@@ -276,6 +277,12 @@ impl MemoryLog {
     /// A piece took a number in that history.
     pub(super) fn move_head(&mut self, room: &RoomName, offset: Offset, epoch: Epoch) {
         self.rooms.get_mut(room).into_iter().for_each(|room| room.move_head(offset, epoch));
+    }
+
+    /// A new lease may end before the former one would.
+    pub(super) fn forget_lease(&mut self, room: &RoomName, name: &StreamName) {
+        let former = self.stream_mut(room, name).and_then(|kept| kept.lease.take());
+        self.lapses.remove(former);
     }
 
     /// Puts a stream into the queue for its next moments, where it is not there.

@@ -372,10 +372,12 @@ impl Stream {
         (from..self.shown.len()).map(|index| self.piece(index))
     }
 
-    /// The newest piece.
+    /// The newest piece, as live readers get it: `data` comes with the first one alone.
     #[must_use]
     pub fn newest(&self) -> Option<Piece<'_>> {
-        self.shown.len().checked_sub(1).map(|index| self.piece(index))
+        let index = self.shown.len().checked_sub(1)?;
+        let piece = self.piece(index);
+        Some(Piece { data: piece.data.filter(|_| index == 0), ..piece })
     }
 
     fn piece(&self, index: usize) -> Piece<'_> {
