@@ -3,6 +3,7 @@
 #![cfg(unix)]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -160,4 +161,43 @@ fn r27_streams_a_restart_of_the_server_is_bridged() {
     assert!(code == 0 && output.ends_with(" stream=a at=17\n"), "{output} {errors}");
     assert!(errors.contains("trying again") && errors.contains("going on"), "{errors}");
     wait_for(&url, r#""type":"complete","stream":"a""#);
+}
+
+/// Sends a request, the beginning of its body too, and returns the connection.
+fn begin(address: &str, request: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let head =
+        format!("{request} HTTP/1.1\r\nHost: {address}\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+    socket.write_all(head.as_bytes()).unwrap();
+    socket
+}
+
+fn answer(mut socket: TcpStream) -> String {
+    let mut answer = Vec::new();
+    // A server that refuses may cut what it does not read.
+    let _cut = socket.read_to_end(&mut answer);
+    String::from_utf8(answer).unwrap()
+}
+
+#[test]
+fn r27_streams_a_request_that_a_restart_ends_is_gone_on_with() {
+    let folder = folder("put-restart");
+    let data = folder.0.join("data");
+    let keep = ["--data", data.to_str().unwrap(), "--listen"];
+    let (mut server, url) = dev(&[keep[0], keep[1], keep[2], "127.0.0.1:0"]);
+    let address = url.strip_prefix("http://").unwrap().trim_end_matches('/').to_owned();
+    let socket = begin(&address, "PUT /v1/rooms/r/streams/a");
+    wait_for(&url, r#""content":"abc""#);
+    signal(&server, "-TERM");
+    let answered = answer(socket);
+    assert!(server.0.wait().unwrap().success());
+    assert!(answered.starts_with("HTTP/1.1 503 ") && answered.contains(r#""at":3"#), "{answered}");
+    server = dev(&[keep[0], keep[1], keep[2], &address]).0;
+    let mut socket = begin(&address, "PUT /v1/rooms/r/streams/a?at=3");
+    socket.write_all(b"0\r\n\r\n").unwrap();
+    wait_for(&url, r#""type":"complete","stream":"a""#);
+    wait_for(&url, r#""content":"abcabc""#);
+    drop(server);
+    assert!(answer(socket).contains(r#""at":6"#));
 }

@@ -422,3 +422,6 @@ impl<'a> Follower<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
