@@ -7,7 +7,7 @@ use std::time::Duration;
 use moorline_broker::{Announcement, Announcements, Broker};
 use moorline_disk::{Options, Store};
 use moorline_proto::id::{RoomName, StreamName};
-use moorline_proto::stream::{Command, Done, Holder, Lease, Open, StreamState};
+use moorline_proto::stream::{Command, Done, Expected, Holder, Lease, Open, StreamState};
 
 /// How long anything may take that has to happen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,6 +42,7 @@ async fn r27_streams_a_store_shows_what_waits_and_ends_what_is_left_alone() {
         data: None,
         except: None,
         lease: Lease::new(Lease::MIN).unwrap(),
+        expected: Expected::Any,
     };
     let Ok(Done::Opened { fence, .. }) = ask(Command::Open(Box::new(open))).await else {
         panic!("not opened")

@@ -53,11 +53,11 @@ impl Node {
         self.ask_stream(room, stream, act.command(format!("key/{sender}").into(), None, None)).await
     }
 
-    /// Opens a stream where it stands as expected; where it does not, nothing is changed. It has the default lease, and `sender` is as
-    /// for [`Node::stream`].
+    /// Opens a stream where it stands as expected; where it does not, nothing is changed. It has the default lease. `sender` is whom
+    /// it is opened for, as for [`Node::stream`].
     ///
     /// # Errors
-    /// As [`Node::stream`]; `conflict` where nothing was expected, `at_mismatch` or `not_found` where a length was.
+    /// Says why it was not opened: `conflict` where nothing was expected, `at_mismatch` or `not_found` where a length was.
     pub async fn open_stream(
         &self,
         room: RoomName,
@@ -65,11 +65,12 @@ impl Node {
         expected: Expected,
         sender: &str,
     ) -> Result<Answer, Rejection> {
-        named(&room)?;
         let principal = format!("key/{sender}").into();
         let (data, except, lease) = (None, None, Lease::DEFAULT);
         let open = Open { principal, session: None, data, except, lease, expected };
-        self.ask_stream(room, Some(stream), Command::Open(Box::new(open))).await
+        let command = Command::Open(Box::new(open));
+        named(&room)?;
+        self.ask_stream(room, Some(stream), command).await
     }
 
     /// The open streams of a room, sorted by name, without their texts. At most 64.

@@ -33,8 +33,8 @@ pub(super) fn points(text: &str) -> u64 {
 }
 
 pub(super) fn opening(principal: &str) -> Open {
-    let (lease, expected) = (lease(600_000), Expected::Any);
-    Open { principal: principal.into(), session: None, data: None, except: None, lease, expected }
+    let (session, data, except, expected) = (None, None, None, Expected::Any);
+    Open { principal: principal.into(), session, data, except, lease: lease(600_000), expected }
 }
 
 pub(super) fn opened_by(principal: &str) -> Command {
