@@ -285,6 +285,15 @@ impl MemoryLog {
         self.lapses.remove(former);
     }
 
+    /// The leases of all open streams begin anew.
+    pub(super) fn renew_all(&mut self, now: Now) {
+        for (room, name) in self.lapses.leased() {
+            if let Some(kept) = self.stream_mut(&room, &name) {
+                kept.stream.renew(now);
+            }
+        }
+    }
+
     /// Puts a stream into the queue for its next moments, where it is not there.
     pub(super) fn attend(&mut self, room: &RoomName, name: &StreamName) {
         let streams = self.rooms.get_mut(room).and_then(Room::streams_mut);
