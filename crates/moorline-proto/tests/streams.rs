@@ -640,7 +640,7 @@ fn run(seed: u64) {
                 let heard = scene.stage.say(&frame);
                 heard.iter().for_each(|frame| reader.hear(frame));
             }
-            0..5 => {
+            0..=4 => {
                 let before = scene.book.borrow().head();
                 for _ in 0..=dice.below(3) {
                     grow(&mut scene.book.borrow_mut(), &mut dice);
@@ -653,7 +653,7 @@ fn run(seed: u64) {
                 let room = usize::try_from(dice.below(900)).unwrap();
                 scene.stage.sockets.room = room;
             }
-            6..9 => scene.writable(usize::try_from(dice.below(900)).unwrap()),
+            6..=8 => scene.writable(usize::try_from(dice.below(900)).unwrap()),
             _ => {
                 // Half a frame is lost with its connection, and what of the text it had is forgotten.
                 scene.stage.heard().iter().for_each(|frame| reader.hear(frame));
