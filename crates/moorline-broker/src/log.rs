@@ -150,10 +150,14 @@ pub trait Log: Send + 'static {
     /// When [`Log::lapse`] has something to do; none as long as nothing is asked of a stream.
     fn lapses_at(&self) -> Option<Instant>;
 
-    /// The open streams of a room, sorted, without their texts, as they stood at the offset `head`.
+    /// Leases begin anew: nobody could renew one until now.
+    fn renew_leases(&mut self, now: Now);
+
+    /// The open streams of a room, sorted, without their texts, as they stood at the offset `head`; at [`Offset::MAX`] with what was
+    /// accepted and not shown so far.
     fn open_streams(&self, room: &RoomName, head: Offset) -> Vec<StreamView>;
 
-    /// One stream as it stood at the offset `head`.
+    /// One stream as it stood at the offset `head`, or as above.
     fn view_stream(&self, room: &RoomName, stream: &StreamName, head: Offset) -> Option<StreamView>;
 
     /// Shows what is kept of a room, in order, until `visit` breaks off. Nothing is copied: who only counts

@@ -17,7 +17,7 @@ use moorline_proto::id::{RoomName, SessionId, StreamName};
 use moorline_proto::message::Message;
 use moorline_proto::position::{Epoch, Offset};
 use moorline_proto::stream::{
-    Canceller, Command, Done, Holder, Lease, Open, Outcome, SHOW_EVERY, StreamError,
+    Canceller, Command, Done, Expected, Holder, Lease, Open, Outcome, SHOW_EVERY, StreamError,
 };
 use moorline_proto::time::{Now, Timestamp};
 
@@ -65,6 +65,7 @@ impl Ground {
             data: None,
             except: None,
             lease: Lease::DEFAULT,
+            expected: Expected::Any,
         })))
     }
 

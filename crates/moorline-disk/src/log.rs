@@ -89,6 +89,10 @@ impl Log for DiskLog {
         lock(&self.memory).lapses_at()
     }
 
+    fn renew_leases(&mut self, now: Now) {
+        lock(&self.memory).renew_leases(now);
+    }
+
     fn open_streams(&self, room: &RoomName, head: Offset) -> Vec<StreamView> {
         lock(&self.memory).open_streams(room, head)
     }

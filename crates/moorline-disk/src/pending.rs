@@ -236,12 +236,11 @@ impl Pending {
         !self.lock().batch.is_empty()
     }
 
-    /// Waits until something has changed, or the store is to close, or for so long. False after the last.
-    pub(crate) fn wait(&self, at_most: Duration) -> bool {
+    /// Waits until something has changed, or the store is to close, or for so long.
+    pub(crate) fn wait(&self, at_most: Duration) {
         let is_quiet = |inner: &mut Inner| inner.batch.is_empty() && !inner.is_closing;
         let waited = self.changed.wait_timeout_while(self.lock(), at_most, is_quiet);
-        let (inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        !inner.batch.is_empty() || inner.is_closing
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Waits for so long, or until the store is to close.

@@ -120,6 +120,10 @@ impl Log for Reopening {
         self.log().lapses_at()
     }
 
+    fn renew_leases(&mut self, now: Now) {
+        self.change(Some(now), |log| log.renew_leases(now));
+    }
+
     fn open_streams(&self, room: &RoomName, head: Offset) -> Vec<StreamView> {
         self.log().open_streams(room, head)
     }

@@ -23,6 +23,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const GATHER_SHARE: u32 = 10;
 /// How often the log drops what is too old.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
+/// The least time between two looks at streams: clocks are not so exact that a shorter wait would find more.
+const LAPSE_EVERY: Duration = Duration::from_millis(1);
 
 /// How a store keeps.
 #[derive(Clone, Debug)]
@@ -199,7 +201,10 @@ fn commit_until_closed(ground: &Ground, every: Duration) {
     let (mut expired, mut begun) = (None::<Instant>, None::<Instant>);
     loop {
         let was_quiet = !ground.pending.has_changes();
-        let has_changes = ground.pending.wait(EXPIRE_EVERY);
+        ground.pending.wait(quiet_for(ground));
+        // What that shows is in the commit. While none comes through it would show nothing.
+        ground.broker.lapse();
+        let has_changes = ground.pending.has_changes();
         if has_changes {
             let rest = begun.map_or(Duration::ZERO, |begun| every.saturating_sub(begun.elapsed()));
             match was_quiet {
@@ -222,6 +227,12 @@ fn commit_until_closed(ground: &Ground, every: Duration) {
             metrics::gauge!("moorline_store_bytes").set(ground.file_bytes() as f64);
         }
     }
+}
+
+/// How long there is nothing to do, if nothing changes.
+fn quiet_for(ground: &Ground) -> Duration {
+    let lapses_in = ground.broker.lapses_in().unwrap_or(EXPIRE_EVERY);
+    lapses_in.clamp(LAPSE_EVERY, EXPIRE_EVERY)
 }
 
 /// False where the store is to close and it could not be written: the trouble stays, and nothing else may be written behind it.

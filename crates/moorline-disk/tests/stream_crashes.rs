@@ -20,7 +20,7 @@ use moorline_proto::id::{RoomName, StreamName};
 use moorline_proto::message::Message;
 use moorline_proto::position::{Epoch, Offset};
 use moorline_proto::stream::{
-    Command, Done, Holder, Lease, Open, Outcome, StreamError, StreamState, StreamView,
+    Command, Done, Expected, Holder, Lease, Open, Outcome, StreamError, StreamState, StreamView,
 };
 use moorline_proto::time::{Instant, Now, Timestamp};
 
@@ -153,6 +153,7 @@ impl World {
             data: None,
             except: None,
             lease: Lease::new(Duration::from_millis(LEASE_MS)).unwrap(),
+            expected: Expected::Any,
         };
         self.ask(number, Command::Open(Box::new(open)));
     }

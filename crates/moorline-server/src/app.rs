@@ -200,10 +200,13 @@ impl FromRef<App> for Node {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::net::Ipv4Addr;
+    use std::path::PathBuf;
+
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     use super::*;
-    use crate::assemble;
+    use crate::{assemble, listen};
 
     /// A server in memory, which is told by `trouble` that its store cannot write.
     pub(crate) fn app(sources: Sources, trouble: Option<Trouble>) -> App {
@@ -212,5 +215,16 @@ pub(crate) mod tests {
         let Assembled { node, .. } = assemble::node(loaded.settings.node.clone(), None, None).unwrap();
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         App::new(Assembled { node, trouble }, sources, loaded, files, metrics).unwrap()
+    }
+
+    /// A server for development that listens, and where.
+    pub(crate) async fn serve(file: Option<PathBuf>) -> (App, listen::Server, SocketAddr) {
+        let app = app(Sources::new(Mode::Development, file), None);
+        let listener = listen::open(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None).unwrap();
+        let address = listener.local_addr().unwrap();
+        let settings = app.current().loaded.settings.clone();
+        let most = listen::Most::of(&settings, app.mode(), None);
+        let server = listen::Server::start(listener, crate::http::router(&app), None, &settings, most);
+        (app, server, address)
     }
 }

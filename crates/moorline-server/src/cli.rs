@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completions, config, doctor, keys, publish, rooms, sessions, store, tail, token};
+use crate::commands::{
+    completions, config, doctor, keys, publish, rooms, sessions, store, stream, tail, token,
+};
 use crate::exit;
 use crate::{dev, serve};
 
@@ -25,6 +27,7 @@ pub(crate) enum Command {
     Keys(keys::Keys),
     Token(token::Token),
     Publish(publish::Publish),
+    Stream(stream::Stream),
     Tail(tail::Tail),
     Sessions(sessions::Sessions),
     Rooms(rooms::Rooms),

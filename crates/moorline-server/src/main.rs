@@ -13,6 +13,7 @@ mod dev;
 mod envelope;
 mod exit;
 mod http;
+mod inflow;
 mod keys;
 mod listen;
 mod logs;
@@ -25,6 +26,7 @@ mod settings;
 mod systemd;
 mod text;
 mod tls;
+mod utf8;
 
 use std::process::ExitCode;
 
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         cli::Command::Keys(arguments) => commands::keys::run(&arguments),
         cli::Command::Token(arguments) => commands::token::run(&arguments),
         cli::Command::Publish(arguments) => commands::publish::run(&arguments),
+        cli::Command::Stream(arguments) => commands::stream::run(&arguments),
         cli::Command::Tail(arguments) => commands::tail::run(&arguments),
         cli::Command::Sessions(arguments) => commands::sessions::run(&arguments),
         cli::Command::Rooms(arguments) => commands::rooms::run(&arguments),

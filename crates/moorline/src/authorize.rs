@@ -39,7 +39,7 @@ pub struct AuthorizeRequest<'a> {
 pub enum Action {
     /// To become a member, and read what is kept.
     Join,
-    /// To publish.
+    /// To publish, also a stream: to open one, or to ask its producer to stop.
     Publish,
 }
 

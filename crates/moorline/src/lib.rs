@@ -31,6 +31,7 @@ mod node;
 mod publishing;
 mod pump;
 mod shard;
+mod streams;
 mod telemetry;
 mod throttle;
 pub mod transport;
@@ -45,14 +46,17 @@ pub use lookup::{History, Page, RoomDetail, Stats, UserView};
 pub use moorline_broker as broker;
 pub use moorline_proto::close::CloseCode;
 pub use moorline_proto::error::{ErrorCode, Rejection};
-pub use moorline_proto::frame::{Answer, Durability, Publish, PublishAnswer, PublishOutcome, Target};
+pub use moorline_proto::frame::{
+    Answer, Durability, Publish, PublishAnswer, PublishOutcome, StreamAct, Target,
+};
 pub use moorline_proto::grants::{Grants, Names, Pattern, PatternError};
 pub use moorline_proto::heartbeat::Policy as HeartbeatPolicy;
-pub use moorline_proto::id::{PublishId, RoomName, SessionId, UserId};
+pub use moorline_proto::id::{PublishId, RoomName, SessionId, StreamName, UserId};
 pub use moorline_proto::identity::{Identity, Token, TokenId};
 pub use moorline_proto::message::{Message, check_depth};
 pub use moorline_proto::position::{Epoch, Offset, Position};
 pub use moorline_proto::shard::{Event, ExpiryConfig, Liveness, RoomView, SessionFilter, SessionView};
+pub use moorline_proto::stream;
 pub use moorline_proto::time::Timestamp;
 pub use moorline_proto::token::ResumeToken;
 pub use moorline_proto::users::UserLimits;

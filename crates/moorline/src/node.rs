@@ -128,6 +128,7 @@ impl Node {
         let backend = Backend::new(Arc::clone(&broker) as _, Arc::new(MemorySessions::new()));
         let node = Self::start(config, backend, hooks)?;
         let stopped = node.0.stopped.clone();
+        node.spawn(pump::lapse(Arc::clone(&broker), stopped.clone()));
         node.spawn(pump::expire(broker, EXPIRE_EVERY, stopped));
         Ok(node)
     }
@@ -227,7 +228,7 @@ impl Node {
     }
 
     /// Waits until the node sends its connections away.
-    pub(crate) async fn drains(&self) {
+    pub async fn drains(&self) {
         self.0.draining.cancelled().await;
     }
 

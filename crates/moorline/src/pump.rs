@@ -12,6 +12,8 @@ use crate::shard::{Posted, ShardHandle};
 
 /// How many announcements are taken at once.
 const TAKE: usize = 512;
+/// The least time between two looks at streams: the runtime's timer is not more exact.
+const LAPSE_EVERY: Duration = Duration::from_millis(1);
 
 /// Runs until the node stops.
 pub(crate) async fn pump(
@@ -62,6 +64,24 @@ pub(crate) async fn expire(
             biased;
             () = stopped.cancelled() => return,
             () = tokio::time::sleep(every) => broker.expire(),
+        }
+    }
+}
+
+/// Has a broker in memory show what waits of streams, and end those whose producers are gone, when it is time, until the node stops.
+pub(crate) async fn lapse(broker: Arc<moorline_broker::LocalBroker>, stopped: CancellationToken) {
+    loop {
+        let due = async {
+            match broker.lapses_in() {
+                Some(left) => tokio::time::sleep(left.max(LAPSE_EVERY)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stopped.cancelled() => return,
+            () = broker.lapses_sooner() => {}
+            () = due => broker.lapse(),
         }
     }
 }

@@ -338,6 +338,10 @@ impl Driver {
     fn perform_for_peers(&mut self, output: Output) {
         match output {
             Output::Publish { ticket, sender, publish } => self.publish(ticket, &sender, &publish),
+            Output::Stream { ticket, room, stream, command } => {
+                let answer = self.node.ask_stream(room, stream, *command);
+                self.wait_for(answer, |answer| Input::Published(ticket, answer));
+            }
             Output::Presence(ticket, room) => {
                 let (node, handle) = (self.node.clone(), self.handle.clone());
                 self.later(async move {

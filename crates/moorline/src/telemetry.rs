@@ -52,6 +52,12 @@ pub(crate) fn published(refused: Option<&Rejection>) {
     counter!("moorline_publishes_total", "outcome" => outcome).increment(1);
 }
 
+/// A stream's command (`open`, `append`, `end` or `cancel`) was answered.
+pub(crate) fn streamed(command: &'static str, refused: Option<&Rejection>) {
+    let outcome = refused.map_or("ok", |rejection| rejection.code.as_str());
+    counter!("moorline_stream_commands_total", "command" => command, "outcome" => outcome).increment(1);
+}
+
 /// A session was told that it lost something.
 pub(crate) fn reset(reason: ResetReason) {
     counter!("moorline_resets_total", "reason" => reason.as_str()).increment(1);

@@ -9,7 +9,7 @@ use moorline_proto::position::{Offset, Position};
 use moorline_proto::record::Except;
 use moorline_proto::resume::{ResetReason, Resume, Since, Survey, SurveyRequest};
 
-use super::{ALL, broker_announcements, key, message, room, session, user};
+use super::{ALL, broker_announcements, broker_streams, key, message, room, session, user};
 use crate::broker::{Broker, BrokerError, Durability, Keep, Publication, Published};
 use crate::log::{AppendError, ReadLimit};
 
@@ -26,6 +26,7 @@ pub async fn broker<B: Broker>(make: impl Fn() -> B) {
     a_survey_answers_in_the_order_of_its_requests(make()).await;
     clearing_removes_the_records_and_no_number(make()).await;
     broker_announcements::all(&make).await;
+    broker_streams::all(&make).await;
 }
 
 /// A publication to be stored, without an id.

@@ -54,7 +54,10 @@ impl<L: Log> Walk<L> {
             11 => self.stage.millis += [1, 20, 50, 60, 300, 1_500][self.random.choose(6)],
             12 => expire(&mut self.stage.log, self.stage.millis),
             13 if self.random.choose(4) == 0 => self.stage.log.clear(&self.stage.room),
-            14 if self.random.choose(3) == 0 => drop(self.stage.cancel(stream, canceller("reader")).asked),
+            14 if self.random.choose(3) == 0 => {
+                let done = self.stage.cancel(stream, canceller("reader"));
+                self.told(&done.records);
+            }
             _ => self.stage.millis += 7,
         }
         let due = self.stage.lapse();
@@ -125,32 +128,33 @@ impl<L: Log> Walk<L> {
         let text: String = known.text.chars().take(from).chain(content.chars()).collect();
         let command =
             appending(holder(known.principal, known.fence), u64::try_from(from).unwrap_or(0), &content);
+        let cut = self.stage.log.state(&self.stage.room).cut;
         let done = self.stage.ask(stream, &command);
         if let Ok(Done::Appended { at, .. }) = done.result {
             assert_eq!((at, known.ended), (points(&text), None));
             known.text = text;
             known.lives = self.stage.millis + known.lease;
         }
-        self.answered(stream, &done);
+        self.answered(stream, cut, &done);
     }
 
     fn end(&mut self, stream: &'static str) {
         let Some(known) = self.known.get(stream) else { return };
         let (was, holder) = (known.ended, holder(known.principal, known.fence));
+        let cut = self.stage.log.state(&self.stage.room).cut;
         let done = self.stage.ask(stream, &Command::End { holder, outcome: Outcome::Cancelled });
         if let Ok(Done::Ended { message_id }) = done.result {
             let new = done.records.last().map(|new| new.record.offset);
             assert_eq!(Some(message_id), was.or(new), "the first answer");
             assert!(was.is_none() || new.is_none(), "one terminal record: {done:?}");
         }
-        self.answered(stream, &done);
+        self.answered(stream, cut, &done);
     }
 
-    /// The holder is refused where its stream ended, or is forgotten.
-    fn answered(&mut self, stream: &'static str, done: &Streamed) {
+    /// The holder is refused where its stream ended, or was forgotten before.
+    fn answered(&mut self, stream: &'static str, cut: Offset, done: &Streamed) {
         self.told(&done.records);
         let ended = self.known.get(stream).and_then(|known| known.ended);
-        let cut = self.stage.log.state(&self.stage.room).cut;
         match &done.result {
             Ok(_) => {}
             Err(StreamError::Ended) => assert!(ended.is_some_and(|ended| ended > cut), "{stream}"),

@@ -10,6 +10,8 @@
 
 pub mod broker;
 pub mod broker_announcements;
+mod broker_producer;
+pub mod broker_streams;
 pub mod log;
 pub mod log_ids;
 pub mod log_retention;

@@ -4,7 +4,7 @@ use moorline_proto::id::{RoomName, StreamName};
 use moorline_proto::position::Offset;
 use moorline_proto::record::Record;
 use moorline_proto::stream::{
-    Canceller, Command, Done, Holder, Lease, Open, Outcome, StreamError, StreamView,
+    Canceller, Command, Done, Expected, Holder, Lease, Open, Outcome, StreamError, StreamView,
 };
 use moorline_proto::time::Instant;
 
@@ -33,7 +33,8 @@ pub(super) fn points(text: &str) -> u64 {
 }
 
 pub(super) fn opening(principal: &str) -> Open {
-    Open { principal: principal.into(), session: None, data: None, except: None, lease: lease(600_000) }
+    let (session, data, except, expected) = (None, None, None, Expected::Any);
+    Open { principal: principal.into(), session, data, except, lease: lease(600_000), expected }
 }
 
 pub(super) fn opened_by(principal: &str) -> Command {

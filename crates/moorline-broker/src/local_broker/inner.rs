@@ -163,11 +163,14 @@ impl Inner {
     }
 
     /// The commit is through, or will be tried again as it is.
-    pub(super) fn end_commit(&mut self, is_kept: bool) {
+    pub(super) fn end_commit(&mut self, is_kept: bool, now: Now) {
         if !is_kept {
             return self.stage.fail();
         }
-        self.stage.succeed();
+        if self.stage.succeed() {
+            // Nobody could renew a lease meanwhile.
+            self.log.renew_leases(now);
+        }
         while let Some(staged) = self.stage.pop_kept() {
             let shown = staged.record().map(|record| record.room.clone());
             staged.told.into_iter().for_each(|told| self.tell(told));

@@ -18,6 +18,7 @@ const PAGES: usize = 8;
 const PAGE_MAX_BYTES: usize = 1024 * 1024;
 
 /// What is to be read.
+#[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
     pub(super) room: &'a RoomName,
     pub(super) from: ReadFrom,

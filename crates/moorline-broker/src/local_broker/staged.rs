@@ -167,9 +167,9 @@ impl Stage {
         self.waiting.iter_mut().filter_map(|staged| staged.waiting.take()).for_each(Waiting::give_up);
     }
 
-    /// The commit is through.
-    pub(super) fn succeed(&mut self) {
-        self.failing = false;
+    /// The commit is through. Returns whether the one before had failed.
+    pub(super) fn succeed(&mut self) -> bool {
+        std::mem::take(&mut self.failing)
     }
 
     /// The next one that may be seen, once its commit is through.

@@ -1,6 +1,7 @@
 //! Streams under the lock: what a command changed is announced or staged, as what was published is.
 
 use moorline_proto::id::{RoomName, SessionId, StreamName};
+use moorline_proto::position::Offset;
 use moorline_proto::stream::{Cancel, Canceller, Command, Done};
 use moorline_proto::time::{Instant, Now};
 
@@ -88,6 +89,11 @@ impl Inner {
                 }
             }
         }
+    }
+
+    /// Up to where a room's streams may be seen by who looks at them: all that was accepted where nothing waits to be kept.
+    pub(super) fn streams_head(&self, room: &RoomName) -> Offset {
+        if self.stage.is_empty() { Offset::MAX } else { self.state(room).head }
     }
 
     /// When there is something to lapse; none where there is nothing, or it could not be kept.

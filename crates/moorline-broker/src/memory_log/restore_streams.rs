@@ -5,7 +5,7 @@ use std::sync::Arc;
 use moorline_proto::id::{RoomName, StreamName};
 use moorline_proto::position::Epoch;
 use moorline_proto::record::Record;
-use moorline_proto::stream::{Open, Stream};
+use moorline_proto::stream::{Expected, Open, Stream};
 use moorline_proto::time::Now;
 
 use super::MemoryLog;
@@ -23,10 +23,12 @@ impl MemoryLog {
                 let (data, except) = (data.cloned(), except.cloned());
                 if !is_known {
                     self.drop_stream(id.room, id.stream);
-                    let open = Open { principal, session: None, data, except, lease };
+                    let open =
+                        Open { principal, session: None, data, except, lease, expected: Expected::Any };
                     self.add_stream(id.room, Stream::new((id.stream.clone(), id.first), &open, now));
                 }
                 self.with_stream(id.room, id.stream, |kept| kept.stream.restore_fence(fence, lease, now));
+                self.forget_lease(id.room, id.stream);
             }
             StreamChange::Text(content) if is_known => {
                 self.with_stream(id.room, id.stream, |kept| kept.stream.restore_text(content));

@@ -8,7 +8,7 @@ use moorline_proto::message::Message;
 use moorline_proto::position::{Epoch, Offset};
 use moorline_proto::record::{Except, Record};
 use moorline_proto::stream::{
-    Canceller, Command, Done, EndStep, Holder, Lease, Open, Stream, StreamError, orphaned, too_big,
+    Canceller, Command, Done, EndStep, Expected, Holder, Lease, Open, Stream, StreamError, orphaned, too_big,
 };
 use moorline_proto::time::{Now, Timestamp};
 
@@ -158,7 +158,11 @@ impl MemoryLog {
     fn open(&mut self, call: &mut Call<'_>, open: &Open) -> Result<Done, StreamError> {
         if let Some(kept) = self.stream_mut(call.room, call.name) {
             kept.stream.reopen(open, call.now)?;
+            self.forget_lease(call.room, call.name);
         } else {
+            if matches!(open.expected, Expected::Length(1..)) {
+                return Err(StreamError::NotFound);
+            }
             // The empty piece that says that it begins takes the next number.
             let (_, first) = self.next_offset(call.room).map_err(|_| StreamError::OffsetsExhausted)?;
             let stream = Stream::new((call.name.clone(), first), open, call.now);
@@ -273,6 +277,21 @@ impl MemoryLog {
     /// A piece took a number in that history.
     pub(super) fn move_head(&mut self, room: &RoomName, offset: Offset, epoch: Epoch) {
         self.rooms.get_mut(room).into_iter().for_each(|room| room.move_head(offset, epoch));
+    }
+
+    /// A new lease may end before the former one would.
+    pub(super) fn forget_lease(&mut self, room: &RoomName, name: &StreamName) {
+        let former = self.stream_mut(room, name).and_then(|kept| kept.lease.take());
+        self.lapses.remove(former);
+    }
+
+    /// The leases of all open streams begin anew.
+    pub(super) fn renew_all(&mut self, now: Now) {
+        for (room, name) in self.lapses.leased() {
+            if let Some(kept) = self.stream_mut(&room, &name) {
+                kept.stream.renew(now);
+            }
+        }
     }
 
     /// Puts a stream into the queue for its next moments, where it is not there.

@@ -16,7 +16,7 @@ use crate::message::Message;
 use crate::position::{Epoch, Offset, Position};
 use crate::record::Except;
 use crate::resume::{ResetReason, Since};
-use crate::stream::{Canceller, Command, Done, Holder, Lease, Open, Outcome};
+use crate::stream::{Canceller, Command, Done, Expected, Holder, Lease, Open, Outcome};
 use crate::token::ResumeToken;
 
 /// What a client gave as `ref`, as it stood: a string or an integer.
@@ -194,7 +194,8 @@ impl StreamAct {
     pub fn command(self, principal: Arc<str>, session: Option<SessionId>, user: Option<UserId>) -> Command {
         match self {
             Self::Open { data, except, lease } => {
-                Command::Open(Box::new(Open { principal, session, data, except, lease }))
+                let expected = Expected::Any;
+                Command::Open(Box::new(Open { principal, session, data, except, lease, expected }))
             }
             Self::Append { fence, at, content } => {
                 Command::Append { holder: Holder { principal, session, fence }, at, content }

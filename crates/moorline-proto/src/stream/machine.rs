@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::message::{outcome_of, terminal};
 use super::{
-    CHUNK_MAX_BYTES, Holder, Lease, Open, Outcome, Piece, SHOW_EVERY, StreamError, StreamState, StreamView,
-    TEXT_MAX_BYTES,
+    CHUNK_MAX_BYTES, Expected, Holder, Lease, Open, Outcome, Piece, SHOW_EVERY, StreamError, StreamState,
+    StreamView, TEXT_MAX_BYTES,
 };
 use crate::id::{SessionId, StreamName};
 use crate::message::Message;
@@ -189,7 +189,7 @@ impl Stream {
     /// A new holder takes it over.
     ///
     /// # Errors
-    /// It ended, or is another principal's.
+    /// It ended, is another principal's, or stands otherwise than expected.
     pub fn reopen(&mut self, open: &Open, now: Now) -> Result<(), StreamError> {
         if !self.is_open() {
             return Err(StreamError::Ended);
@@ -197,10 +197,15 @@ impl Stream {
         if self.principal != open.principal {
             return Err(StreamError::Taken);
         }
+        match open.expected {
+            Expected::Nothing => return Err(StreamError::Exists),
+            Expected::Length(at) if at != self.at() => return Err(StreamError::AtMismatch { at: self.at() }),
+            Expected::Any | Expected::Length(_) => {}
+        }
         self.fence += 1;
         self.session.clone_from(&open.session);
         self.lease = open.lease;
-        self.lease_until = now.instant + self.lease.time();
+        self.renew(now);
         Ok(())
     }
 
@@ -225,10 +230,15 @@ impl Stream {
     /// Takes what [`Stream::check_append`] let through, and renews the lease.
     pub fn accept(&mut self, holder: &Holder, fresh: &str, now: Now) {
         self.put(fresh);
-        self.lease_until = now.instant + self.lease.time();
+        self.renew(now);
         if holder.session != self.session {
             self.session.clone_from(&holder.session);
         }
+    }
+
+    /// Its lease begins anew.
+    pub fn renew(&mut self, now: Now) {
+        self.lease_until = now.instant + self.lease.time();
     }
 
     fn put(&mut self, fresh: &str) {
@@ -367,10 +377,12 @@ impl Stream {
         (from..self.shown.len()).map(|index| self.piece(index))
     }
 
-    /// The newest piece.
+    /// The newest piece, as live readers get it: `data` comes with the first one alone.
     #[must_use]
     pub fn newest(&self) -> Option<Piece<'_>> {
-        self.shown.len().checked_sub(1).map(|index| self.piece(index))
+        let index = self.shown.len().checked_sub(1)?;
+        let piece = self.piece(index);
+        Some(Piece { data: piece.data.filter(|_| index == 0), ..piece })
     }
 
     fn piece(&self, index: usize) -> Piece<'_> {
@@ -387,7 +399,7 @@ impl Stream {
         }
     }
 
-    /// As it stood at the offset `head`; none where it did not exist.
+    /// As it stood at the offset `head`; none where it did not exist. At [`Offset::MAX`] with what was accepted and not shown so far.
     #[must_use]
     pub fn view(&self, head: Offset) -> Option<StreamView> {
         let shown = self.shown.partition_point(|shown| shown.offset <= head);
@@ -397,11 +409,15 @@ impl Stream {
             Some(ending) if ending.is_orphaned => StreamState::Orphaned,
             Some(ending) => StreamState::Ended(outcome_of(&ending.message)),
         };
+        let (bytes, at) = match head {
+            Offset::MAX => (self.text.len(), self.length),
+            _ => (self.shown[last].end_bytes as usize, self.shown[last].end_at),
+        };
         Some(StreamView {
             stream: self.name.clone(),
             state,
-            at: self.shown[last].end_at.into(),
-            content: self.text[..self.shown[last].end_bytes as usize].to_owned(),
+            at: at.into(),
+            content: self.text[..bytes].to_owned(),
             data: self.data.clone(),
             cancel: self.cancel,
         })
@@ -414,7 +430,7 @@ impl Stream {
     pub fn restore_fence(&mut self, fence: u64, lease: Lease, now: Now) {
         self.fence = fence;
         self.lease = lease;
-        self.lease_until = now.instant + lease.time();
+        self.renew(now);
     }
 
     /// It got text.

@@ -97,6 +97,20 @@ pub struct Open {
     pub except: Option<Arc<Except>>,
     /// How long the producer may be silent.
     pub lease: Lease,
+    /// What there must be.
+    pub expected: Expected,
+}
+
+/// What there must be for opening to change anything: who is mistaken takes nothing over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expected {
+    /// No such stream, or an open one of the same principal.
+    #[default]
+    Any,
+    /// No such stream.
+    Nothing,
+    /// An open one of the same principal whose text has this length in code points; for 0 also none.
+    Length(u64),
 }
 
 /// By which right somebody writes.
@@ -184,14 +198,17 @@ pub enum StreamError {
     /// It has its terminal record.
     #[error("the stream has ended")]
     Ended,
+    /// It is open, where nothing was expected.
+    #[error("the stream is open already")]
+    Exists,
     /// Not the present fence of that principal.
     #[error("the fence is not the present one: the stream was opened anew")]
     Fenced,
     /// There is other text in that place.
     #[error("the stream has other text there")]
     Conflict,
-    /// The append would leave a gap.
-    #[error("the append begins at a place beyond the stream's length, which is {at}")]
+    /// The append would leave a gap, or another length was expected.
+    #[error("the stream's text has another length: {at} code points")]
     AtMismatch {
         /// The length of its text, in code points.
         at: u64,
@@ -218,7 +235,7 @@ impl StreamError {
             Self::Taken => ErrorCode::StreamTaken,
             Self::Ended => ErrorCode::StreamEnded,
             Self::Fenced => ErrorCode::Fenced,
-            Self::Conflict => ErrorCode::Conflict,
+            Self::Exists | Self::Conflict => ErrorCode::Conflict,
             Self::AtMismatch { .. } => ErrorCode::AtMismatch,
             Self::TooBig => ErrorCode::StreamTooBig,
             Self::NotFound => ErrorCode::NotFound,

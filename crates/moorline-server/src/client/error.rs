@@ -147,7 +147,7 @@ impl std::fmt::Display for Refusal {
 
 impl ClientError {
     /// How long the server asks to be left alone.
-    pub(super) fn retry_in_ms(&self) -> Option<u64> {
+    pub(crate) fn retry_in_ms(&self) -> Option<u64> {
         match self {
             Self::Refused(refusal) => refusal.retry_in_ms,
             _ => None,
@@ -155,7 +155,7 @@ impl ClientError {
     }
 
     /// Whether the same may succeed later, with nothing changed on our side.
-    pub(super) fn may_pass(&self) -> bool {
+    pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
             Self::Refused(refusal) => refusal.may_pass(),

@@ -9,5 +9,6 @@ pub(crate) mod publish;
 pub(crate) mod rooms;
 pub(crate) mod sessions;
 pub(crate) mod store;
+pub(crate) mod stream;
 pub(crate) mod tail;
 pub(crate) mod token;

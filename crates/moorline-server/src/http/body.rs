@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use axum::extract::Request;
 use axum::extract::rejection::StringRejection;
+use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use moorline::{ErrorCode, Rejection, check_depth};
 use serde::Deserialize;
 
 use super::problem::Problem;
+use super::streams;
 
 /// The body as text, with its limits answered as problems.
 pub(crate) fn text(body: Result<String, StringRejection>) -> Result<String, Problem> {
@@ -36,8 +37,17 @@ pub(crate) fn check_object(text: &str) -> Result<(), Rejection> {
     Err(Rejection::new(ErrorCode::BadFrame, "this is no JSON object"))
 }
 
+/// Whether the bounds on bodies and time are not for it: text that streams in has the stream's own.
+fn streams_in(request: &Request) -> bool {
+    let path = request.extensions().get::<MatchedPath>();
+    request.method() == Method::PUT && path.is_some_and(|path| path.as_str() == streams::PATH)
+}
+
 /// Ends a request whose body, or answer, does not come in time. The connection ends: the rest of that body may yet follow.
 pub(crate) async fn answer_in_time(timeout: Duration, request: Request, next: Next) -> Response {
+    if streams_in(&request) {
+        return next.run(request).await;
+    }
     match tokio::time::timeout(timeout, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
@@ -54,7 +64,9 @@ pub(crate) async fn answer_in_time(timeout: Duration, request: Request, next: Ne
 /// Refuses a body by the length that its head announces. The connection ends: what follows on it is that body.
 pub(crate) async fn check_announced(max_bytes: usize, request: Request, next: Next) -> Response {
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    if announced.and_then(|text| text.parse::<u64>().ok()).is_none_or(|bytes| bytes <= max_bytes as u64) {
+    if announced.and_then(|text| text.parse::<u64>().ok()).is_none_or(|bytes| bytes <= max_bytes as u64)
+        || streams_in(&request)
+    {
         return next.run(request).await;
     }
     let why = format!("a body may have {max_bytes} bytes");

@@ -44,7 +44,7 @@ pub(crate) type Metric = (&'static str, Kind, &'static [&'static str], &'static 
 
 /// Every metric there is; docs/metrics.md is the same table.
 #[rustfmt::skip]
-pub(crate) const METRICS: [Metric; 24] = [
+pub(crate) const METRICS: [Metric; 25] = [
     ("moorline_connections", Kind::Gauge, &[], "Connections that have a session"),
     ("moorline_sessions", Kind::Gauge, &["state"], "Sessions: `connected` or `absent`"),
     ("moorline_users", Kind::Gauge, &[], "Users with sessions"),
@@ -55,6 +55,7 @@ pub(crate) const METRICS: [Metric; 24] = [
     ("moorline_closes_total", Kind::Counter, &["code"], "Connections closed, by close code"),
     ("moorline_frames_total", Kind::Counter, &["type", "outcome"], "Frames from clients, by their type and whether they were accepted"),
     ("moorline_publishes_total", Kind::Counter, &["outcome"], "Publishes, from clients and over HTTP, by what became of them"),
+    ("moorline_stream_commands_total", Kind::Counter, &["command", "outcome"], "Commands to streams (`open`, `append`, `end`, `cancel`), from clients and over HTTP, by what became of them"),
     ("moorline_deliveries_total", Kind::Counter, &[], "Messages handed to connections"),
     ("moorline_resets_total", Kind::Counter, &["reason"], "Resets sent: messages that somebody lost"),
     ("moorline_refused_total", Kind::Counter, &["limit"], "Refusals by rates and by bounds on connections, by the limit that was reached"),

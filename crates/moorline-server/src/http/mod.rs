@@ -22,6 +22,7 @@ mod routes;
 mod schema;
 mod sessions;
 mod stats;
+mod streams;
 mod tokens;
 mod ws;
 

@@ -37,6 +37,11 @@ pub(crate) struct ProblemBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retry_in_ms: Option<u64>,
+    /// Of a stream: the length of its text in Unicode code points, where that is what the request was wrong about, or where
+    /// a request that wrote it stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    at: Option<u64>,
 }
 
 impl Problem {
@@ -78,6 +83,7 @@ impl IntoResponse for Problem {
             detail: self.rejection.message,
             code,
             retry_in_ms,
+            at: self.rejection.at,
         };
         let mut response = (self.status, axum::Json(body)).into_response();
         let headers = response.headers_mut();

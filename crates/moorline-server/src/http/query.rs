@@ -4,6 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::extract::rejection::PathRejection;
 use http::request::Parts;
 use moorline::{ErrorCode, RoomName, SessionId, UserId};
+use moorline_proto::id::StreamName;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
@@ -89,6 +90,12 @@ pub(crate) fn room(text: &str) -> Result<RoomName, Problem> {
 pub(crate) fn any_room(text: &str) -> Result<RoomName, Problem> {
     RoomName::stored(text)
         .map_err(|error| Problem::of(ErrorCode::RoomInvalid, format!("the room name {error}")))
+}
+
+/// The name of a stream.
+pub(crate) fn stream(text: &str) -> Result<StreamName, Problem> {
+    StreamName::new(text)
+        .map_err(|error| Problem::of(ErrorCode::IdInvalid, format!("the stream name {error}")))
 }
 
 /// A session's id.

@@ -7,7 +7,7 @@ use axum::routing::MethodRouter;
 use utoipa_axum::router::UtoipaMethodRouter;
 use utoipa_axum::routes;
 
-use super::{caller, health, metrics, openapi, publish, reload, rooms, sessions, stats, tokens};
+use super::{caller, health, metrics, openapi, publish, reload, rooms, sessions, stats, streams, tokens};
 use crate::app::App;
 use crate::keys::Scope;
 
@@ -52,6 +52,13 @@ pub(crate) fn table() -> Vec<Resource> {
         keyed(Read, routes!(rooms::show)),
         keyed(Read, routes!(rooms::messages)),
         keyed(Manage, routes!(rooms::clear)),
+        keyed(Publish, routes!(streams::open)),
+        keyed(Read, routes!(streams::list)),
+        keyed(Read, routes!(streams::show)),
+        keyed(Publish, routes!(streams::append)),
+        keyed(Publish, routes!(streams::end)),
+        keyed(Publish, routes!(streams::cancel)),
+        keyed(Publish, routes!(streams::put)),
         keyed(Read, routes!(sessions::user)),
         keyed(Manage, routes!(sessions::end_all)),
         keyed(Read, routes!(stats::stats)),
@@ -78,20 +85,24 @@ mod tests {
     #[test]
     fn the_table_in_the_spec_equals_the_routes() {
         let spec = include_str!("../../../../spec/protocol.md");
-        let table = spec.split("## 8. HTTP").nth(1).unwrap().split("## 9.").next().unwrap();
-        let rows: BTreeSet<(String, String)> = table
-            .lines()
-            .filter(|line| line.starts_with("| `"))
-            .map(|line| {
-                let mut cells = line.split(" | ");
-                let request = cells.next().unwrap().trim_start_matches("| `").trim_end_matches('`');
-                let (request, scope) = (request.split("?").next().unwrap(), cells.next().unwrap());
-                let request = request.split(" {").next().unwrap();
-                (request.to_owned(), scope.to_owned())
-            })
+        let section = |begins: &str| spec.split(begins).nth(1).unwrap().split("\n## ").next().unwrap();
+        let rows: BTreeSet<(String, String)> = [section("\n## 8. HTTP"), section("\n## 12. Streams")]
+            .iter()
+            .flat_map(|section| section.lines())
+            .filter_map(row)
             .collect();
         let ours: BTreeSet<(String, String)> = table_of_ours().collect();
         assert_eq!(rows, ours);
+    }
+
+    /// A row of a request; section 12 leaves out what all of its paths begin with.
+    fn row(line: &str) -> Option<(String, String)> {
+        const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+        let mut cells = line.strip_prefix("| `")?.split(" | ");
+        let (request, scope) = (cells.next()?.trim_end_matches('`'), cells.next()?);
+        let (method, path) = request.split('?').next()?.split(" {").next()?.split_once(' ')?;
+        let path = path.replace('…', "/v1/rooms/{room}/streams");
+        METHODS.contains(&method).then(|| (format!("{method} {path}"), scope.to_owned()))
     }
 
     fn table_of_ours() -> impl Iterator<Item = (String, String)> {

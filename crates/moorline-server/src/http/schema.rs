@@ -35,16 +35,17 @@ macro_rules! names {
     };
 }
 
-names! { Id Room AnyRoom Envelope Publish Batch Results PublishAnswer Session RoomDetail User Reset Stats Patch }
+names! { Id Room StreamName StreamOpen StreamOpened StreamAppend StreamAppended StreamEnd StreamEnded AnyRoom Envelope Publish Batch Results PublishAnswer Session RoomDetail User Reset Stats Patch }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use moorline::{
-        Answer, Config, Epoch, Liveness as Health, Node, Publish as Wanted, RoomDetail as Detail, SessionId,
-        SessionView, Timestamp, UserId, UserView,
+        Answer, Config, Epoch, Liveness as Health, Node, Offset, Publish as Wanted, RoomDetail as Detail,
+        RoomName, SessionId, SessionView, Timestamp, UserId, UserView,
     };
+    use moorline_proto::id::StreamName;
     use serde::Serialize;
     use serde_json::value::RawValue;
 
@@ -97,6 +98,11 @@ mod tests {
         let answer = publish(r#"{"room":"r"}"#).await.unwrap();
         let Answer::Published(published) = &answer else { panic!("{answer:?}") };
         holds("Published", &answer);
+        let (stream, at) = (StreamName::new("a").unwrap(), 1);
+        holds("StreamOpened", &Answer::Opened { room: RoomName::new("r").unwrap(), stream, fence: 1, at });
+        holds("StreamAppended", &Answer::Appended { at, cancel: true });
+        holds("StreamAppended", &Answer::Appended { at, cancel: false });
+        holds("StreamEnded", &Answer::Ended { message_id: Offset(1) });
         holds("Results", &publish(r#"{"sessions":["a","b"]}"#).await.unwrap());
         let room = published.room.clone();
         let position = published.position.unwrap();

@@ -38,7 +38,9 @@ impl Client {
         );
         let head = exchange(&mut io, &request).await;
         assert!(head.starts_with("HTTP/1.1 101"), "{head}");
-        Self { io, decoder: Decoder::new(Role::Client, Limits::DEFAULT), received: VecDeque::new() }
+        // A chunk of a stream may have 64 KiB of text, and each byte of it may be escaped.
+        let limits = Limits { max_message_bytes: 1024 * 1024 };
+        Self { io, decoder: Decoder::new(Role::Client, limits), received: VecDeque::new() }
     }
 
     pub async fn send(&mut self, frame: Value) {

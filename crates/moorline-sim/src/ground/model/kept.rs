@@ -154,6 +154,10 @@ impl Log for Kept {
         self.lock().log.lapse(now)
     }
 
+    fn renew_leases(&mut self, now: Now) {
+        self.lock().log.renew_leases(now);
+    }
+
     fn lapses_at(&self) -> Option<Instant> {
         self.lock().log.lapses_at()
     }
