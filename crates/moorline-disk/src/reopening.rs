@@ -9,7 +9,7 @@ use moorline_broker::{
 };
 use moorline_proto::batch::ReadFrom;
 use moorline_proto::id::{RoomName, StreamName};
-use moorline_proto::position::{Epoch, Offset};
+use moorline_proto::position::Epoch;
 use moorline_proto::resume::RoomState;
 use moorline_proto::stream::{Command, Entry, Sight, StreamView};
 use moorline_proto::time::{Instant, Now};
