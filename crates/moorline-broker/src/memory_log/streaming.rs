@@ -20,7 +20,7 @@ use super::{DROPPED_PER_EXPIRE, MemoryLog};
 use crate::log::{New, Streamed};
 
 /// What changed in a stream, for who keeps a journal. [`StreamId::first`] tells it from another one of that name.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum StreamChange<'a> {
     /// It was opened, perhaps anew.
     Opened {
