@@ -16,7 +16,7 @@ use moorline_proto::batch::{Page, ReadFrom};
 use moorline_proto::id::{RoomName, StreamName};
 use moorline_proto::message::Message;
 use moorline_proto::position::{Epoch, Offset};
-use moorline_proto::stream::{Command, Done, Holder, Lease, Open, Outcome};
+use moorline_proto::stream::{Command, Done, Expected, Holder, Lease, Open, Outcome};
 use moorline_proto::time::{Now, Timestamp};
 
 const STEPS: usize = 4_000;
@@ -97,7 +97,14 @@ impl Ground {
         let holder = |fence| Holder { principal: "key/k".into(), session: None, fence };
         let open = || {
             let principal = "key/k".into();
-            Open { principal, session: None, data: None, except: None, lease: Lease::DEFAULT }
+            Open {
+                principal,
+                session: None,
+                data: None,
+                except: None,
+                lease: Lease::DEFAULT,
+                expected: Expected::Any,
+            }
         };
         let command = match self.random.below(8) {
             0 | 1 => Command::Open(Box::new(open())),

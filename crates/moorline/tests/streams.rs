@@ -126,7 +126,7 @@ impl Text {
         let known = self.text.chars().count();
         assert!(at <= known, "a gap before {frame}");
         self.text.extend(frame["content"].as_str().unwrap().chars().skip(known - at));
-        if at == 0 {
+        if frame["data"].is_object() {
             self.data = frame["data"].clone();
         }
     }

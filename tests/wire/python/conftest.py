@@ -12,6 +12,7 @@ from client import Connector, others_left_alone
 from raw import Raw
 from server import Server
 from serving import COOKIE, KeySets, Serving
+from streaming import Put
 
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
@@ -146,6 +147,26 @@ def raw():
     yield make
     for peer in peers:
         peer.close()
+
+
+@pytest.fixture(params=["socket", "http"])
+def by(request, server, connect):
+    """Who streams: a connection that is in no room, or the application over HTTP."""
+    return connect(server) if request.param == "socket" else server
+
+
+@pytest.fixture
+def put():
+    """Makes `Put` requests, and closes them afterwards."""
+    made = []
+
+    def make(*args, **options):
+        made.append(Put(*args, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
 
 
 @pytest.fixture

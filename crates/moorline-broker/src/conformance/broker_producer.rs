@@ -113,8 +113,9 @@ impl Heard {
         let known = self.text.chars().count();
         assert!(at <= known, "a gap before {at}, after {known}");
         self.text.extend(content.chars().skip(known - at));
-        if at == 0 {
-            self.data = Some(frame["data"].clone());
+        if let Some(data) = frame.get("data") {
+            assert_eq!(at, 0, "only what begins the text carries the object");
+            self.data = Some(data.clone());
         }
     }
 

@@ -247,6 +247,15 @@ impl StreamError {
     }
 }
 
+/// What of a room's streams may be seen by who looks at them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// Streams as they stood at this offset.
+    pub head: Offset,
+    /// With the text that was accepted and not shown so far.
+    pub accepted: bool,
+}
+
 /// How a stream stands, for who looks at it from outside. Shows what readers may see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamView {
