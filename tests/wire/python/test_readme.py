@@ -5,8 +5,11 @@ import json
 import re
 import subprocess
 import sys
+import threading
 
 from server import REPO
+from streaming import state
+from waiting import eventually
 
 
 def programs(page):
@@ -22,7 +25,8 @@ def run(program, server):
     return done.stdout
 
 
-def test_r27_streams_the_readmes_producer_writes_its_answer(server, connect):
+def test_r27_streams_the_readmes_producer_writes_its_answer(start, connect):
+    server = start()
     reader = connect(server, "talk")
     ended = json.loads(run(programs("README.md")[0], server))
     text, chunks = "", 0
@@ -34,8 +38,26 @@ def test_r27_streams_the_readmes_producer_writes_its_answer(server, connect):
     assert (frame["type"], frame["message_id"], len(text)) == ("complete", ended["message_id"], ended["at"])
 
 
-def test_r38_the_readmes_program_publishes(server, connect):
+def test_r38_the_readmes_program_publishes(start, connect):
+    server = start()
     reader = connect(server, "talk")
     answer = ast.literal_eval(run(programs("README.md")[1], server))
     assert (answer["room"], answer["reached"]) == ("talk", 1)
     reader.expect("say", text="hi", message_id=answer["message_id"])
+
+
+def test_r27_streams_a_producer_by_requests_goes_on_after_a_kill(kept):
+    server = kept()
+    [program] = programs("docs/streaming.md")
+    writing = threading.Thread(target=lambda: ended.append(ast.literal_eval(run(program, server))))
+    ended = []
+    writing.start()
+    stream = eventually(lambda: server.get("/v1/rooms/talk/streams")["streams"])[0]["stream"]
+    eventually(lambda: state(server, "talk", stream)["at"] > 5)
+    server.restart("kill")
+    assert state(server, "talk", stream)["state"] == "open"
+    writing.join(30)
+    seen = state(server, "talk", stream)
+    assert seen["content"] == "This answer goes on where it was after the server was killed, word by word. "
+    assert (seen["state"], len(ended)) == ("complete", 1)
+    assert server.messages("talk")[-1]["message_id"] == ended[0]["message_id"]
