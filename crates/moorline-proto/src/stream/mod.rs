@@ -6,6 +6,8 @@
 mod machine;
 mod message;
 mod piece;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
