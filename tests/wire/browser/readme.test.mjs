@@ -119,6 +119,22 @@ row("r27_streams_the_page_of_the_readme_has_the_text_again_after_a_reload", asyn
   assert.deepEqual(await lines(), ["one two [cancelled]"]);
 });
 
+row("r27_streams_the_page_of_the_readme_is_told_what_it_lost_and_has_open_texts_anew", async () => {
+  const answer = await write();
+  await answer.add("one ");
+  await shows("one ");
+  drop();
+  await say("never to be read");
+  await fetch(server.url("/v1/rooms/talk/messages"), { method: "DELETE" });
+  await answer.add("two");
+  await shows("one two");
+  const shown = (await lines()).slice(-2);
+  assert.match(shown[0], /^lost: \d+ to \d+ \(cleared\)$/);
+  assert.equal((await lines()).filter((line) => line.includes("one")).length, 1);
+  await answer.end("complete");
+  await shows("one two [complete]");
+});
+
 row("r27_streams_the_page_of_the_readme_goes_on_after_the_server_was_killed", async () => {
   const answer = await write();
   await answer.add("kept ");
