@@ -9,7 +9,7 @@ use moorline_proto::message::Message;
 use moorline_proto::position::{Offset, Position};
 use moorline_proto::record::{Except, Record};
 use moorline_proto::resume::RoomState;
-use moorline_proto::stream::{Canceller, Command, Done, Entry, Merging, StreamError, StreamView};
+use moorline_proto::stream::{Canceller, Command, Done, Entry, Merging, Sight, StreamError, StreamView};
 use moorline_proto::time::{Instant, Now};
 
 /// What makes a publish idempotent: its id, within the one who sent it (and the room).
@@ -150,11 +150,14 @@ pub trait Log: Send + 'static {
     /// When [`Log::lapse`] has something to do; none as long as nothing is asked of a stream.
     fn lapses_at(&self) -> Option<Instant>;
 
-    /// The open streams of a room, sorted, without their texts, as they stood at the offset `head`.
-    fn open_streams(&self, room: &RoomName, head: Offset) -> Vec<StreamView>;
+    /// Leases begin anew: nobody could renew one until now.
+    fn renew_leases(&mut self, now: Now);
 
-    /// One stream as it stood at the offset `head`.
-    fn view_stream(&self, room: &RoomName, stream: &StreamName, head: Offset) -> Option<StreamView>;
+    /// The open streams of a room, sorted, without their texts, as far as they are in sight.
+    fn open_streams(&self, room: &RoomName, sight: Sight) -> Vec<StreamView>;
+
+    /// One stream, as far as it is in sight.
+    fn view_stream(&self, room: &RoomName, stream: &StreamName, sight: Sight) -> Option<StreamView>;
 
     /// Shows what is kept of a room, in order, until `visit` breaks off. Nothing is copied: who only counts
     /// pays for counting.

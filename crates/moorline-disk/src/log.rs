@@ -7,9 +7,8 @@ use std::time::Duration;
 use moorline_broker::{AppendError, Appended, Draft, Log, LogStats, MemoryLog, New, Streamed};
 use moorline_proto::batch::ReadFrom;
 use moorline_proto::id::{RoomName, StreamName};
-use moorline_proto::position::Offset;
 use moorline_proto::resume::RoomState;
-use moorline_proto::stream::{Command, Entry as LogEntry, StreamView};
+use moorline_proto::stream::{Command, Entry as LogEntry, Sight, StreamView};
 use moorline_proto::time::{Instant, Now};
 
 use crate::entry::Entry;
@@ -89,12 +88,16 @@ impl Log for DiskLog {
         lock(&self.memory).lapses_at()
     }
 
-    fn open_streams(&self, room: &RoomName, head: Offset) -> Vec<StreamView> {
-        lock(&self.memory).open_streams(room, head)
+    fn renew_leases(&mut self, now: Now) {
+        lock(&self.memory).renew_leases(now);
     }
 
-    fn view_stream(&self, room: &RoomName, stream: &StreamName, head: Offset) -> Option<StreamView> {
-        lock(&self.memory).view_stream(room, stream, head)
+    fn open_streams(&self, room: &RoomName, sight: Sight) -> Vec<StreamView> {
+        lock(&self.memory).open_streams(room, sight)
+    }
+
+    fn view_stream(&self, room: &RoomName, stream: &StreamName, sight: Sight) -> Option<StreamView> {
+        lock(&self.memory).view_stream(room, stream, sight)
     }
 
     fn visit(&self, room: &RoomName, from: ReadFrom, visit: &mut dyn FnMut(LogEntry<'_>) -> ControlFlow<()>) {

@@ -9,9 +9,9 @@ use moorline_broker::{
 };
 use moorline_proto::batch::ReadFrom;
 use moorline_proto::id::{RoomName, StreamName};
-use moorline_proto::position::{Epoch, Offset};
+use moorline_proto::position::Epoch;
 use moorline_proto::resume::RoomState;
-use moorline_proto::stream::{Command, Entry, StreamView};
+use moorline_proto::stream::{Command, Entry, Sight, StreamView};
 use moorline_proto::time::{Instant, Now};
 
 use crate::ground::rows;
@@ -120,12 +120,16 @@ impl Log for Reopening {
         self.log().lapses_at()
     }
 
-    fn open_streams(&self, room: &RoomName, head: Offset) -> Vec<StreamView> {
-        self.log().open_streams(room, head)
+    fn renew_leases(&mut self, now: Now) {
+        self.change(Some(now), |log| log.renew_leases(now));
     }
 
-    fn view_stream(&self, room: &RoomName, stream: &StreamName, head: Offset) -> Option<StreamView> {
-        self.log().view_stream(room, stream, head)
+    fn open_streams(&self, room: &RoomName, sight: Sight) -> Vec<StreamView> {
+        self.log().open_streams(room, sight)
+    }
+
+    fn view_stream(&self, room: &RoomName, stream: &StreamName, sight: Sight) -> Option<StreamView> {
+        self.log().view_stream(room, stream, sight)
     }
 
     fn visit(&self, room: &RoomName, from: ReadFrom, visit: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) {

@@ -47,6 +47,10 @@ impl Random {
     fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
+
+    fn index(&mut self, bound: u64) -> usize {
+        usize::try_from(self.below(bound)).unwrap()
+    }
 }
 
 type Answer = BoxFuture<'static, Result<Done, BrokerError>>;
@@ -160,7 +164,7 @@ impl World {
 
     /// Goes on where the last answer left it, so that what was not answered is sent again, and then some.
     fn append(&mut self, number: u64) {
-        let letters = (0..self.random.below(40)).map(|_| LETTERS[self.random.below(4) as usize]);
+        let letters = (0..self.random.below(40)).map(|_| LETTERS[self.random.index(4)]);
         let more: String = letters.collect();
         let told = self.streams.get_mut(&number).unwrap();
         told.sent.push_str(&more);
@@ -272,7 +276,7 @@ impl World {
     }
 
     fn wait(&mut self) {
-        let millis = [10, 60, 700][self.random.below(3) as usize];
+        let millis = [10, 60, 700][self.random.index(3)];
         let now = self.clock.fetch_add(millis, Ordering::Relaxed) + millis;
         for told in self.streams.values_mut() {
             // A refused append renewed nothing.
@@ -287,7 +291,7 @@ impl World {
     fn crash(&mut self) {
         if self.random.below(3) == 0 {
             self.fault = true;
-            self.disk.die_after(self.random.below(12) as usize);
+            self.disk.die_after(self.random.index(12));
             self.step_stream();
             self.commit();
             self.commit();

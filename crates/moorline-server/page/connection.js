@@ -12,6 +12,8 @@ const PING_TIMEOUT_MS = 15_000;
 const FINAL = new Set([1000, 1003, 1008, 1009, 4001, 4002, 4003]);
 // Close codes after which the delay is the one that `closing` named.
 const DEFERRED = new Set([1001, 1013]);
+// How streams end.
+export const TERMINAL = new Set(["complete", "error", "cancelled", "orphaned"]);
 
 /**
  * Events, each a `CustomEvent` with a `detail`:
@@ -20,10 +22,12 @@ const DEFERRED = new Set([1001, 1013]);
  * - `established` {session, resumed, replayed, heartbeat_ms}
  * - `message` {message, replayed}: each message of a room once
  * - `dropped` {message}: one that came again
+ * - `chunk` {message, again}: what is new of a stream's text, behind `again` characters that came before
  * - `reset` {room, reason, epoch, from, to}, `left` {room, reason}, `presence` {room, count, sessions}
  * - `heartbeat` {positions}: the server asked for a sign of life, and got it with these positions
  * - `rtt` {ms}
- * - `published` (the reply), `refused` {code, message}, `outbox` {waiting}
+ * - `published` (the reply), `refused` {code, message}, `outbox` {waiting}: publishes that are not answered
+ * - `stream_cancel` {room, stream, by}: somebody asks the producer of a stream to stop
  * - `error` {code, message}, `closing` {reconnect_in_ms, reason}
  * - `lost` {code, reason, retry_ms}: the connection is gone; `retry_ms` is null where it stays gone
  */
@@ -38,7 +42,9 @@ export class Connection extends EventTarget {
   #positions = new Map();
   // By room: up to which message_id the replay of this connection goes.
   #replayEnds = new Map();
-  // By id: publishes that are not answered yet, oldest first.
+  // By room, then by stream: how many characters (code points) of its text were given out.
+  #lengths = new Map();
+  // By ref: {frame, answered, failed}, what is not answered yet, oldest first. To send one twice does no harm.
   #outbox = new Map();
   #status = "disconnected";
   #attempt = 0;
@@ -81,6 +87,7 @@ export class Connection extends EventTarget {
     for (const room of rooms) this.#send({ type: "leave", room });
     this.#release(1000);
     clearTimeout(this.#retryTimer);
+    this.#forsake();
     this.#setStatus("disconnected");
   }
 
@@ -91,14 +98,22 @@ export class Connection extends EventTarget {
     this.#retry(delay, { code: null, reason: "killed here" });
   }
 
-  /** Publishes once, now or after the return. Returns the id. */
+  /** Publishes once, now or after the return. */
   publish(to, message) {
-    const id = crypto.randomUUID();
-    const frame = { type: "publish", to, message, id, ref: id };
-    this.#outbox.set(id, frame);
-    this.#emit("outbox", { waiting: this.#outbox.size });
-    this.#send(frame);
-    return id;
+    this.ask({ type: "publish", to, message, id: crypto.randomUUID() }).then(
+      (reply) => this.#emit("published", reply),
+      (error) => this.#emit("refused", error),
+    );
+  }
+
+  /** Sends a frame that may come twice, now and after each return until it is answered. The reply; throws {code, message}. */
+  ask(frame) {
+    return new Promise((answered, failed) => {
+      const ref = crypto.randomUUID();
+      this.#outbox.set(ref, { frame: { ...frame, ref }, answered, failed });
+      this.#countOutbox();
+      this.#send(this.#outbox.get(ref).frame);
+    });
   }
 
   /** Asks who is in `room`; a `presence` event answers. */
@@ -133,9 +148,12 @@ export class Connection extends EventTarget {
         return;
       case "left":
         this.#positions.delete(frame.room);
+        this.#lengths.delete(frame.room);
         return this.#emit("left", frame);
       case "reset":
         this.#positions.set(frame.room, { epoch: frame.epoch, message_id: frame.to });
+        // The texts of its streams come anew, from their beginning.
+        this.#lengths.delete(frame.room);
         return this.#emit("reset", frame);
       case "position":
         return this.#advance(frame.room, frame.message_id, frame.epoch);
@@ -144,10 +162,13 @@ export class Connection extends EventTarget {
       case "closing":
         this.#closingDelay = frame.reconnect_in_ms;
         return this.#emit("closing", frame);
+      case "stream_cancel":
+        return this.#emit("stream_cancel", frame);
       case "token_expiring":
         return;
     }
-    if (frame.room !== undefined) this.#deliver(frame);
+    if (frame.type === "chunk" && frame.stream !== undefined) this.#grow(frame);
+    else if (frame.room !== undefined) this.#deliver(frame);
     else if (frame.type === "error") this.#emit("error", frame);
     // A server may be set to another `type` for its heartbeat.
     else this.#answerHeartbeat();
@@ -160,7 +181,7 @@ export class Connection extends EventTarget {
     this.#session = session;
     this.#resumeToken = resume_token;
     this.#replayEnds.clear();
-    if (!resumed) this.#positions.clear();
+    if (!resumed) for (const known of [this.#positions, this.#lengths]) known.clear();
     let replayed = 0;
     for (const [room, head] of Object.entries(rooms)) {
       replayed += head.replayed;
@@ -171,7 +192,7 @@ export class Connection extends EventTarget {
     }
     this.#setStatus("connected");
     this.#emit("established", { session, resumed, replayed, heartbeat_ms });
-    for (const frame of this.#outbox.values()) this.#send(frame);
+    for (const { frame } of this.#outbox.values()) this.#send(frame);
     this.#ping();
     this.#pingTimer = setInterval(() => this.#ping(), PING_INTERVAL_MS);
   }
@@ -184,7 +205,23 @@ export class Connection extends EventTarget {
       if (position && message_id <= position.message_id) return this.#emit("dropped", { message });
       this.#advance(room, message_id);
     }
+    // A terminal record ends a stream. No other message has a `stream` beside one of these types.
+    if (TERMINAL.has(message.type)) this.#lengths.get(room)?.delete(message.stream);
     this.#emit("message", { message, replayed: message_id <= (this.#replayEnds.get(room) ?? 0) });
+  }
+
+  /** A chunk is judged by where it begins in the text: after a return the text comes anew, and what is known of it is cut off. */
+  #grow(message) {
+    const { room, stream, at, content, message_id } = message;
+    if (!this.#lengths.has(room)) this.#lengths.set(room, new Map());
+    const lengths = this.#lengths.get(room);
+    const length = lengths.get(stream) ?? 0;
+    if (at > length) return this.#abandon(`a gap in ${stream}`);
+    const points = [...content];
+    const again = Math.min(points.length, length - at);
+    lengths.set(stream, length + points.length - again);
+    this.#advance(room, message_id);
+    this.#emit("chunk", { message: { ...message, at: at + again, content: points.slice(again).join("") }, again });
   }
 
   #advance(room, message_id, epoch) {
@@ -223,10 +260,22 @@ export class Connection extends EventTarget {
   }
 
   #answered({ ref, ok, error, ...reply }) {
+    const asked = this.#outbox.get(ref);
     if (!this.#outbox.delete(ref)) return;
-    this.#emit("outbox", { waiting: this.#outbox.size });
-    if (ok) this.#emit("published", reply);
-    else this.#emit("refused", error);
+    this.#countOutbox();
+    if (ok) asked.answered(reply);
+    else asked.failed(error);
+  }
+
+  /** What waits for an answer gets none. */
+  #forsake() {
+    for (const { failed } of this.#outbox.values()) failed({ code: "disconnected", message: "no answer came" });
+    this.#outbox.clear();
+  }
+
+  #countOutbox() {
+    const publishes = [...this.#outbox.values()].filter(({ frame }) => frame.type === "publish");
+    this.#emit("outbox", { waiting: publishes.length });
   }
 
   #send(frame) {
@@ -236,6 +285,8 @@ export class Connection extends EventTarget {
   #closed(code, reason) {
     this.#release();
     if (FINAL.has(code)) {
+      this.#forsake();
+      this.#countOutbox();
       this.#emit("lost", { code, reason, retry_ms: null });
       this.#setStatus("disconnected");
       return;

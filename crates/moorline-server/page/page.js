@@ -1,6 +1,7 @@
 // The development page: two panes, each a person with a connection.
 
-import { Connection } from "./connection.js";
+import { Connection, TERMINAL } from "./connection.js";
+import { typeAnswer } from "./typist.js";
 
 const PRESENCE_INTERVAL_MS = 2000;
 const MESSAGES_MAX = 500;
@@ -24,12 +25,18 @@ function element(name, { text, ...properties } = {}, ...children) {
   return made;
 }
 
-/** Appends to a list in a scrolling box, which stays at its end if it was there. */
-function appendTo(box, list, item, max) {
+/** Changes what is in a scrolling box, which stays at its end if it was there. */
+function following(box, change) {
   const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 8;
-  list.append(item);
-  while (list.children.length > max) list.firstElementChild.remove();
+  change();
   if (atEnd) box.scrollTop = box.scrollHeight;
+}
+
+function appendTo(box, list, item, max) {
+  following(box, () => {
+    list.append(item);
+    while (list.children.length > max) list.firstElementChild.remove();
+  });
 }
 
 /** Why `name` is no room to connect to, or "". */
@@ -46,6 +53,10 @@ class Pane {
   #room = "";
   #waiting = 0;
   #heartbeats = 0;
+  // By stream: the item in which it grows.
+  #streams = new Map();
+  // The connection over which a stream is being written.
+  #typing = null;
 
   constructor(root) {
     this.#root = root;
@@ -73,6 +84,7 @@ class Pane {
     this.#at("user").addEventListener("input", ({ target }) => {
       target.setCustomValidity(bytes(target.value) > 128 ? "A user's id has up to 128 bytes." : "");
     });
+    this.#at("write").addEventListener("click", () => this.#write());
     this.#at("kill").addEventListener("click", () => this.#kill());
     this.#at("disconnect").addEventListener("click", () => this.#disconnect());
     this.#show("disconnected");
@@ -111,6 +123,7 @@ class Pane {
     const connection = new Connection(url);
     this.#connection = connection;
     this.#at("messages").replaceChildren();
+    this.#streams.clear();
     for (const [type, heard] of Object.entries(this.#handlers))
       connection.addEventListener(type, ({ detail }) => connection === this.#connection && heard(detail));
     this.#show("connecting");
@@ -129,7 +142,14 @@ class Pane {
     },
 
     message: ({ message, replayed }) => {
-      this.#showMessage(message, replayed);
+      if (TERMINAL.has(message.type) && message.stream !== undefined) this.#endStream(message);
+      else this.#showMessage(message, replayed);
+      this.#showPosition();
+    },
+
+    chunk: ({ message, again }) => {
+      this.#growStream(message);
+      if (again) this.#note(`${message.stream}: ${count(again, "character")} came again and were cut off`);
       this.#showPosition();
     },
 
@@ -141,6 +161,12 @@ class Pane {
         : `what lies after #${from} up to #${to} is lost`;
       this.#note(`reset of ${room} (${reason}): ${what}`, "bad");
       this.#append(element("li", { className: "gap", text: `Reset (${reason}): ${what}` }));
+      // What is open of its streams comes anew.
+      for (const [key, item] of this.#streams) {
+        if (item.dataset.room !== room) continue;
+        item.remove();
+        this.#streams.delete(key);
+      }
       this.#showPosition();
     },
 
@@ -199,6 +225,25 @@ class Pane {
     field.focus({ preventScroll: true });
   }
 
+  async #write() {
+    const connection = this.#connection;
+    this.#typing = connection;
+    this.#showStreaming();
+    try {
+      const outcome = await typeAnswer(connection, this.#room, { from: this.#at("user").value });
+      this.#note(`wrote a stream: ${outcome}`, outcome === "complete" ? "good" : "");
+    } catch ({ code, message }) {
+      this.#note(`stream broken off: ${code}, ${message}`, "bad");
+    }
+    if (this.#typing === connection) this.#typing = null;
+    this.#showStreaming();
+  }
+
+  #showStreaming() {
+    const away = !this.#connection || this.#connection.status === "disconnected";
+    this.#at("write").disabled = away || this.#typing === this.#connection;
+  }
+
   /** The cursor goes to who can write meanwhile. */
   #kill() {
     const away = this.#part("away").value;
@@ -233,6 +278,7 @@ class Pane {
     this.#at("kill").disabled = !connected;
     this.#at("disconnect").disabled = away;
     for (const id of ["text", "send"]) this.#at(id).disabled = away;
+    this.#showStreaming();
     this.#at("text").placeholder = away ? "Connect first" : "Write something, Enter sends";
     if (!connected) {
       this.#at("rtt").textContent = "–";
@@ -280,6 +326,47 @@ class Pane {
     if (replayed) item.classList.add("replayed");
     if (chat && from === this.#at("user").value) item.classList.add("own");
     this.#append(item);
+  }
+
+  #growStream({ room, stream, data, content }) {
+    const key = JSON.stringify([room, stream]);
+    if (!this.#streams.has(key)) {
+      const stop = element("button", { type: "button", text: "Stop" });
+      stop.dataset.testid = "stop";
+      stop.addEventListener("click", () => this.#cancel(room, stream));
+      const from = typeof data?.from === "string" ? data.from : "stream";
+      const head = element("p", { className: "head" }, element("b", { text: from }), element("span", { text: stream }), stop);
+      const item = element("li", { className: "stream open" }, head, element("p", { className: "text" }));
+      Object.assign(item.dataset, { testid: "stream", room, state: "open" });
+      this.#streams.set(key, item);
+      this.#append(item);
+    }
+    const text = this.#streams.get(key).querySelector(".text");
+    following(this.#part("messages-box"), () => text.append(content));
+  }
+
+  #endStream({ room, stream, type, message_id, timestamp, error }) {
+    const key = JSON.stringify([room, stream]);
+    const item = this.#streams.get(key);
+    this.#streams.delete(key);
+    const why = error === undefined ? "" : `: ${JSON.stringify(error)}`;
+    this.#note(`${stream} ended as ${type}${why}`, type === "complete" ? "good" : "bad");
+    if (!item) return;
+    item.classList.remove("open");
+    item.dataset.state = type;
+    item.querySelector("button").replaceWith(
+      element("span", { text: `#${message_id} · ${clock.format(new Date(timestamp))}` }),
+      element("span", { className: "tag", text: `${type}${why}` }),
+    );
+  }
+
+  async #cancel(room, stream) {
+    try {
+      await this.#connection.ask({ type: "stream_cancel", room, stream });
+      this.#note(`asked to stop ${stream}`);
+    } catch ({ code, message }) {
+      this.#note(`not stopped: ${code}, ${message}`, "bad");
+    }
   }
 
   #append(item) {

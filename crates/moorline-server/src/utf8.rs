@@ -67,7 +67,8 @@ pub(crate) fn take_beginning(text: &mut String, max_bytes: usize) -> String {
     if text.len() <= max_bytes {
         return std::mem::take(text);
     }
-    let rest = text.split_off(text.floor_char_boundary(max_bytes));
+    let cut = (0..=max_bytes).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    let rest = text.split_off(cut);
     std::mem::replace(text, rest)
 }
 

@@ -31,14 +31,14 @@ use moorline_proto::session_record::SessionRecord;
 use moorline_proto::shard::{
     Claim, ConnectionId, ExpiryConfig, Host, Input, Output, Peer, SaveError, SessionKey, Shard, ShardConfig,
 };
-use moorline_proto::stream::Command;
+use moorline_proto::stream::{Canceller, Command};
 use moorline_proto::time::{Instant, Now, Timestamp};
 use moorline_proto::token::ResumeToken;
 use moorline_proto::users::{UserLimits, Users};
 use moorline_sim::wire;
 use serde_json::{Value, json};
 
-const TRANSCRIPTS: [&str; 21] = [
+const TRANSCRIPTS: [&str; 26] = [
     "ack.txt",
     "authorizer.txt",
     "errors.txt",
@@ -57,6 +57,11 @@ const TRANSCRIPTS: [&str; 21] = [
     "rooms.txt",
     "saves.txt",
     "stored.txt",
+    "streams.txt",
+    "streams_asking.txt",
+    "streams_lagging.txt",
+    "streams_producing.txt",
+    "streams_reading.txt",
     "takeover.txt",
     "targets.txt",
     "tokens.txt",
@@ -371,6 +376,11 @@ impl Stage {
             ["clear", room] => {
                 self.broker.clear(RoomName::new(room).unwrap()).now_or_never().unwrap().unwrap();
             }
+            ["cancel", room, stream] => {
+                let cancel = Command::Cancel { by: Canceller::default() };
+                let stream = StreamName::new(stream).unwrap();
+                self.stream(RoomName::new(room).unwrap(), Some(stream), cancel).unwrap();
+            }
             ["add", id, room] => {
                 self.shard.add_to_room(&SessionId::new(id).unwrap(), &RoomName::new(room).unwrap()).unwrap();
             }
@@ -521,12 +531,14 @@ impl Stage {
     fn pass(&mut self, duration: Duration) {
         let until = self.now + duration;
         while self.now < until {
-            let due = self.shard.poll_timeout().filter(|&due| due < until && !self.is_down).unwrap_or(until);
+            let due = self.shard.poll_timeout().filter(|_| !self.is_down).unwrap_or(until).min(until);
+            let due = self.broker.lapses_in().map_or(due, |wait| due.min(self.now + wait));
             // Time goes on, also where something is overdue.
             self.now = due.max(self.now + Duration::from_millis(1)).min(until);
             let millis = u64::try_from(self.now.elapsed().as_millis()).unwrap();
             self.clock.store(BEGIN + millis, Ordering::Relaxed);
             self.broker.expire();
+            self.broker.lapse();
             if !self.is_down && self.shard.poll_timeout().is_some_and(|due| due <= self.now) {
                 self.shard.handle_timeout(self.moment(), &mut self.sockets);
             }

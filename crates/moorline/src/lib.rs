@@ -36,6 +36,11 @@ mod telemetry;
 mod throttle;
 pub mod transport;
 
+/// What the README shows is compiled.
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 pub use authenticate::{AuthenticateError, Authenticator};
 pub use authorize::{Action, AuthorizeError, AuthorizeRequest, Authorizer};
 pub use backend::Backend;

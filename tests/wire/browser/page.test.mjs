@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { after, before } from "node:test";
 import { Server, eventually, testsOf, unique } from "../node/server.mjs";
-import { launch, open } from "./chromium.mjs";
+import { launch } from "./chromium.mjs";
+import { open, together } from "./person.mjs";
 
 let browser, server;
 const row = testsOf(() => server);
@@ -14,74 +15,14 @@ after(async () => {
   await server?.stop();
 });
 
-/** One of the two panes. */
-class Person {
-  constructor(page, which) {
-    this.pane = page.getByTestId(which);
-  }
-
-  at = (part) => this.pane.getByTestId(part);
-
-  async connect(user, room) {
-    this.user = user;
-    await this.at("user").fill(user);
-    await this.at("room").fill(room);
-    await this.at("connect").click();
-    await this.is("connected");
-  }
-
-  status = async () => (await this.at("status").innerText()).trim().toLowerCase();
-
-  is = (status) => eventually(async () => (await this.status()) === status, `to be ${status}`, 15000);
-
-  async say(text) {
-    await this.at("text").fill(text);
-    await this.at("send").click();
-  }
-
-  /** How often each of these texts stands in the list, once the last of them does. */
-  async sees(texts) {
-    const items = this.at("messages").getByTestId("message");
-    await items.filter({ hasText: texts.at(-1) }).first().waitFor();
-    const shown = await items.allInnerTexts();
-    const places = texts.map((text) => shown.flatMap((item, place) => (item.includes(text) ? [place] : [])));
-    assert.deepEqual(places.map(({ length }) => length), texts.map(() => 1), `each once: ${JSON.stringify(shown)}`);
-    assert.deepEqual(places.flat(), places.flat().toSorted((a, b) => a - b), `in order: ${JSON.stringify(shown)}`);
-  }
-
-  hasMembers = (names) =>
-    eventually(async () => {
-      const text = await this.at("members").innerText();
-      return names.every((name) => text.includes(name));
-    }, `members ${names}`, 10000);
-
-  /** What the server knows of this person's session. */
-  async session() {
-    const { sessions } = await server.get(`/v1/sessions?user=${this.user}`);
-    assert.equal(sessions.length, 1, "one session, however often it reconnected");
-    return sessions[0];
-  }
-}
-
-async function two() {
-  const page = await open(browser, server.url("/"));
-  const [a, b] = [new Person(page, "person-a"), new Person(page, "person-b")];
-  return { page, a, b };
-}
-
-async function twoConnected() {
-  const { page, a, b } = await two();
-  const room = unique("room");
-  await a.connect(unique("ann"), room);
-  await b.connect(unique("bob"), room);
-  return { page, a, b, room };
-}
+const two = () => open(browser, server);
+const twoConnected = () => together(browser, server);
 
 row("the page loads without an error, and says that nobody is connected", async () => {
   const { page, a, b } = await two();
   await Promise.all([a, b].map((person) => person.is("disconnected")));
   for (const person of [a, b])
-    for (const part of ["user", "room", "connect", "text", "send", "kill", "disconnect"])
+    for (const part of ["user", "room", "connect", "text", "send", "write", "kill", "disconnect"])
       assert.ok(await person.at(part).isVisible(), part);
   assert.deepEqual(page.troubles, []);
 });

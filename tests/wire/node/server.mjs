@@ -49,8 +49,8 @@ export class Server {
     }
   }
 
-  async spawn(settings) {
-    this.port = await freePort();
+  async spawn(settings, port) {
+    this.port = port ?? (await freePort());
     this.log = "";
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("MOORLINE_")));
     for (const [name, value] of Object.entries(settings))
@@ -72,6 +72,13 @@ export class Server {
     return false;
   }
 
+  /** Kills it, and starts it again at the same place. */
+  async restart(settings) {
+    await this.stop();
+    await this.spawn(settings, this.port);
+    if (!(await this.comesUp())) throw new Error(`the server did not start again:\n${this.log}`);
+  }
+
   url = (path) => `http://127.0.0.1:${this.port}${path}`;
 
   async stop() {
@@ -86,13 +93,15 @@ export class Server {
     return answer.json();
   }
 
-  async publish(to, message, more = {}) {
-    const answer = await fetch(this.url("/v1/publish"), {
-      method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ to, message, ...more }),
+  async post(path, body) {
+    const answer = await fetch(this.url(path), {
+      method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body),
     });
-    if (!answer.ok) throw new Error(`publish: ${answer.status} ${await answer.text()}`);
+    if (!answer.ok) throw new Error(`POST ${path}: ${answer.status} ${await answer.text()}`);
     return answer.json();
   }
+
+  publish = (to, message, more = {}) => this.post("/v1/publish", { to, message, ...more });
 
   async toRoom(room, count) {
     const ids = [];

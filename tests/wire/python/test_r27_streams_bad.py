@@ -35,7 +35,7 @@ def test_r27_streams_bad_open(server, by, fields):
 @pytest.mark.parametrize("excepted", EXCEPT, ids=range(len(EXCEPT)))
 def test_r27_streams_bad_except(server, by, excepted):
     room = unique("room")
-    fails(by, ("target_invalid", "bad_frame"), "open", room, "a", **{"except": excepted})
+    fails(by, ("target_invalid", "bad_frame", "id_invalid"), "open", room, "a", **{"except": excepted})
     assert state(server, room, "a") is None
 
 

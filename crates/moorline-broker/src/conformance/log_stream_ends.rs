@@ -5,7 +5,8 @@ use moorline_proto::stream::{Canceller, Command, Done, Holder, Open, Outcome, St
 
 use super::log::roomy;
 use super::stage::{
-    ME, Stage, appending, canceller, complete, failed, holder, instant, json, messages, name, opening, points,
+    ME, Stage, appending, canceller, complete, failed, holder, instant, json, messages, name, opening,
+    points, shown,
 };
 use super::{ALL, room, session};
 use crate::LogExt as _;
@@ -72,7 +73,7 @@ pub fn ends_say_what_the_producer_said<L: Log>(make: &impl Fn(RetentionRules) ->
         assert_eq!(stage.view("s").expect("the stream").state, StreamState::Ended(outcome));
         assert_eq!(stage.log.read(&stage.room, Offset::START, ALL).last().map(json), Some(terminal));
         assert_eq!(
-            (stage.log.lapses_at(), stage.log.open_streams(&stage.room, stage.head())),
+            (stage.log.lapses_at(), stage.log.open_streams(&stage.room, shown(stage.head()))),
             (None, vec![])
         );
     }
@@ -130,7 +131,7 @@ pub fn a_room_has_so_many_open_streams<L: Log>(make: &impl Fn(RetentionRules) ->
     stage.finish("7", fence);
     stage.open("64");
     assert_eq!(stage.open_as("65", opening(ME)).result, Err(StreamError::TooMany));
-    assert_eq!(stage.log.open_streams(&stage.room, stage.head()).len(), 64);
+    assert_eq!(stage.log.open_streams(&stage.room, shown(stage.head())).len(), 64);
     stage.room = room("b");
     stage.open("65");
 }
@@ -157,11 +158,11 @@ pub fn open_streams_are_shown_as_they_stood<L: Log>(make: &impl Fn(RetentionRule
     stage.ask("a", &Command::End { holder: holder("key/you", other), outcome: Outcome::Cancelled });
     seen.push((stage.head(), "", Some(7)));
     for (head, open, length) in seen {
-        let listed = stage.log.open_streams(&stage.room, head);
+        let listed = stage.log.open_streams(&stage.room, shown(head));
         let names: String = listed.iter().map(|view| view.stream.as_str()).collect();
         assert_eq!(names, open, "at {head:?}");
         assert!(listed.iter().all(|view| view.content.is_empty() && view.state == StreamState::Open));
-        let view = stage.log.view_stream(&stage.room, &name("b"), head);
+        let view = stage.log.view_stream(&stage.room, &name("b"), shown(head));
         assert_eq!(view.as_ref().map(|view| view.at), length, "at {head:?}");
         let Some(view) = view else { continue };
         let text: String = "é😀waits".chars().take(view.content.chars().count()).collect();
@@ -170,5 +171,5 @@ pub fn open_streams_are_shown_as_they_stood<L: Log>(make: &impl Fn(RetentionRule
         let in_list = listed.iter().find(|listed| listed.stream == view.stream);
         assert_eq!(in_list.map(|listed| listed.at), open.contains('b').then_some(view.at));
     }
-    assert_eq!(stage.log.view_stream(&stage.room, &name("c"), Offset::MAX), None);
+    assert_eq!(stage.log.view_stream(&stage.room, &name("c"), shown(Offset::MAX)), None);
 }

@@ -21,6 +21,7 @@ pub fn all<L: Log>(make: &impl Fn(RetentionRules) -> L) {
     text_of_several_streams_is_shown_when_it_is_due(make);
     a_lease_is_over_when_it_is_over(make);
     what_is_not_refused_renews_the_lease(make);
+    all_leases_can_begin_anew(make);
     what_is_refused_renews_nothing(make);
     a_take_over_begins_a_lease_of_its_own(make);
     what_waits_is_shown_before_a_stream_is_orphaned(make);
@@ -191,6 +192,17 @@ pub fn what_is_not_refused_renews_the_lease<L: Log>(make: &impl Fn(RetentionRule
         let over = run(&mut stage, 1_999);
         assert_eq!(over.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [1_999]);
     }
+}
+
+/// Where nobody could, the log does it for all.
+pub fn all_leases_can_begin_anew<L: Log>(make: &impl Fn(RetentionRules) -> L) {
+    let mut stage = Stage::new(make(roomy()));
+    stage.opened("s", leased(1_000));
+    stage.opened("t", leased(2_000));
+    stage.millis = 999;
+    stage.log.renew_leases(at(stage.millis));
+    let over = run(&mut stage, 3_000);
+    assert_eq!(over.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [1_999, 2_999]);
 }
 
 /// Neither what is refused nor who asks to stop nor who looks.

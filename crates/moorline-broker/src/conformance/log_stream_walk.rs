@@ -8,7 +8,7 @@ use moorline_proto::stream::{Command, Done, Open, Outcome, StreamError};
 
 use super::log::{expire, roomy};
 use super::message;
-use super::stage::{Stage, appending, canceller, holder, lease, name, opening, points, terminal_of};
+use super::stage::{Stage, appending, canceller, holder, lease, name, opening, points, shown, terminal_of};
 use super::stream_history::{Choose as _, History, Random, Reading};
 use crate::log::{Log, New, Streamed};
 use crate::memory_log::{Retention, RetentionRules};
@@ -180,13 +180,13 @@ impl<L: Log> Walk<L> {
 
 /// Whoever looks sees the same as readers do.
 fn open_ones<L: Log>(stage: &Stage<L>, history: &History, head: Offset) {
-    let listed = stage.log.open_streams(&stage.room, head).into_iter();
+    let listed = stage.log.open_streams(&stage.room, shown(head)).into_iter();
     let listed: Vec<_> = listed.map(|view| (view.stream.as_str().to_owned(), view.at)).collect();
     let texts = history.texts(head);
     let expected: Vec<_> = texts.iter().map(|(stream, text)| (stream.clone(), points(text))).collect();
     assert_eq!(listed, expected, "open at {head:?}");
     for (stream, text) in texts {
-        let view = stage.log.view_stream(&stage.room, &name(&stream), head);
+        let view = stage.log.view_stream(&stage.room, &name(&stream), shown(head));
         assert_eq!(view.map(|view| view.content), Some(text), "{stream} at {head:?}");
     }
 }

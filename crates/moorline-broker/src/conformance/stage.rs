@@ -4,7 +4,7 @@ use moorline_proto::id::{RoomName, StreamName};
 use moorline_proto::position::Offset;
 use moorline_proto::record::Record;
 use moorline_proto::stream::{
-    Canceller, Command, Done, Expected, Holder, Lease, Open, Outcome, StreamError, StreamView,
+    Canceller, Command, Done, Expected, Holder, Lease, Open, Outcome, Sight, StreamError, StreamView,
 };
 use moorline_proto::time::Instant;
 
@@ -205,11 +205,16 @@ impl<L: Log> Stage<L> {
 
     /// The stream as it stands at the head.
     pub(super) fn view(&self, stream: &str) -> Option<StreamView> {
-        self.log.view_stream(&self.room, &name(stream), self.head())
+        self.log.view_stream(&self.room, &name(stream), shown(self.head()))
     }
 
     /// What readers may see of its text.
     pub(super) fn text(&self, stream: &str) -> String {
         self.view(stream).expect("the stream").content
     }
+}
+
+/// What was shown up to there.
+pub(super) const fn shown(head: Offset) -> Sight {
+    Sight { head, accepted: false }
 }

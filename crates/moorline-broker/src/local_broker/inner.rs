@@ -135,7 +135,7 @@ impl Inner {
             }
             Appended::Duplicate(_) => (Until::Turn, None),
         };
-        self.put(Staged { until, told, waiting, text_bytes: 0 });
+        self.put(Staged { until, told, waiting, text: None });
         Ok(answer)
     }
 
@@ -147,7 +147,7 @@ impl Inner {
         }
         self.log.clear(room);
         let (waiting, answer) = Waiting::clear();
-        self.put(Staged { until: Until::Commit, told: None, waiting: Some(waiting), text_bytes: 0 });
+        self.put(Staged { until: Until::Commit, told: None, waiting: Some(waiting), text: None });
         Ok(answer)
     }
 
@@ -163,11 +163,14 @@ impl Inner {
     }
 
     /// The commit is through, or will be tried again as it is.
-    pub(super) fn end_commit(&mut self, is_kept: bool) {
+    pub(super) fn end_commit(&mut self, is_kept: bool, now: Now) {
         if !is_kept {
             return self.stage.fail();
         }
-        self.stage.succeed();
+        if self.stage.succeed() {
+            // Nobody could renew a lease meanwhile.
+            self.log.renew_leases(now);
+        }
         while let Some(staged) = self.stage.pop_kept() {
             let shown = staged.record().map(|record| record.room.clone());
             staged.told.into_iter().for_each(|told| self.tell(told));

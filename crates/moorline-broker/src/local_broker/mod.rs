@@ -131,7 +131,8 @@ impl LocalBroker {
     /// The commit is through: what it took is announced and answered. Or it failed: who waits is told so, nothing more is
     /// accepted until a commit is through, and the same is to be written again.
     pub fn end_commit(&self, is_kept: bool) {
-        self.act_on_streams(|inner| inner.end_commit(is_kept));
+        let now = (self.clock)();
+        self.act_on_streams(|inner| inner.end_commit(is_kept, now));
     }
 
     /// Acts as [`LocalBroker::act`] does, and tells the timer where it is to ring earlier.
@@ -239,7 +240,7 @@ impl Broker for LocalBroker {
 
     fn open_streams(&self, room: RoomName) -> BoxFuture<'static, Result<Vec<StreamView>, BrokerError>> {
         let inner = self.shared.lock();
-        Box::pin(ready(Ok(inner.log.open_streams(&room, inner.state(&room).head))))
+        Box::pin(ready(Ok(inner.log.open_streams(&room, inner.sight(&room)))))
     }
 
     fn view_stream(
@@ -248,7 +249,7 @@ impl Broker for LocalBroker {
         stream: StreamName,
     ) -> BoxFuture<'static, Result<Option<StreamView>, BrokerError>> {
         let inner = self.shared.lock();
-        Box::pin(ready(Ok(inner.log.view_stream(&room, &stream, inner.state(&room).head))))
+        Box::pin(ready(Ok(inner.log.view_stream(&room, &stream, inner.sight(&room)))))
     }
 
     /// Takes the lock for each room anew, so that a long survey does not hold up publishing.

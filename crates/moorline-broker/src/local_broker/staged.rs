@@ -25,8 +25,8 @@ pub(super) struct Staged {
     pub(super) told: Option<Told>,
     /// Who waits for it; none where it was answered, or nobody wants it.
     pub(super) waiting: Option<Waiting>,
-    /// Text of a stream that is to be written and not told yet.
-    pub(super) text_bytes: usize,
+    /// Text of a stream of that room that is to be written and not told yet, in bytes.
+    pub(super) text: Option<(RoomName, usize)>,
 }
 
 /// How long something is staged.
@@ -55,12 +55,12 @@ impl Staged {
             Some(Told::Cancel(cancel)) => cancel_cost_bytes(cancel),
             None => 0,
         };
-        told + self.text_bytes
+        told + self.text.as_ref().map_or(0, |(_, bytes)| *bytes)
     }
 
     /// Something to be told.
     pub(super) fn of(until: Until, told: Told) -> Self {
-        Self { until, told: Some(told), waiting: None, text_bytes: 0 }
+        Self { until, told: Some(told), waiting: None, text: None }
     }
 
     /// The record that it shows.
@@ -95,6 +95,8 @@ pub(super) struct Stage {
     marked: usize,
     /// Rooms with staged records.
     rooms: HashMap<RoomName, Visible>,
+    /// How many staged texts rooms have.
+    texts: HashMap<RoomName, usize>,
     /// Whether the last commit failed.
     failing: bool,
     /// Whether the store closes: nothing is accepted for ever.
@@ -132,7 +134,15 @@ impl Stage {
             let visible = Visible { head: record.after, staged: 0 };
             self.rooms.entry(record.room.clone()).or_insert(visible).staged += 1;
         }
+        if let Some((room, _)) = &staged.text {
+            *self.texts.entry(room.clone()).or_default() += 1;
+        }
         self.waiting.push_back(staged);
+    }
+
+    /// Whether text of a room's streams is not kept yet.
+    pub(super) fn holds_text(&self, room: &RoomName) -> bool {
+        self.texts.contains_key(room)
     }
 
     /// Whether a room has records that nobody may see yet.
@@ -167,9 +177,9 @@ impl Stage {
         self.waiting.iter_mut().filter_map(|staged| staged.waiting.take()).for_each(Waiting::give_up);
     }
 
-    /// The commit is through.
-    pub(super) fn succeed(&mut self) {
-        self.failing = false;
+    /// The commit is through. Returns whether the one before had failed.
+    pub(super) fn succeed(&mut self) -> bool {
+        std::mem::take(&mut self.failing)
     }
 
     /// The next one that may be seen, once its commit is through.
@@ -182,7 +192,16 @@ impl Stage {
         let staged = self.waiting.pop_front()?;
         self.bytes -= staged.cost_bytes();
         staged.record().into_iter().for_each(|record| show(&mut self.rooms, record));
+        staged.text.iter().for_each(|(room, _)| self.text_kept(room));
         Some(staged)
+    }
+
+    fn text_kept(&mut self, room: &RoomName) {
+        let Some(texts) = self.texts.get_mut(room) else { return };
+        *texts -= 1;
+        if *texts == 0 {
+            self.texts.remove(room);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Streams under the lock: what a command changed is announced or staged, as what was published is.
 
 use moorline_proto::id::{RoomName, SessionId, StreamName};
-use moorline_proto::stream::{Cancel, Canceller, Command, Done};
+use moorline_proto::stream::{Cancel, Canceller, Command, Done, Sight};
 use moorline_proto::time::{Instant, Now};
 
 use super::inner::Inner;
@@ -54,8 +54,11 @@ impl Inner {
         for told in told {
             self.put(Staged::of(until, told));
         }
-        let text_bytes = if is_change { text_bytes(command) } else { 0 };
-        self.put(Staged { until, told: last, waiting: Some(waiting), text_bytes });
+        let text = match command {
+            Command::Append { content, .. } if is_change => Some((named.room.clone(), content.len())),
+            _ => None,
+        };
+        self.put(Staged { until, told: last, waiting: Some(waiting), text });
         Ok(answer)
     }
 
@@ -90,15 +93,13 @@ impl Inner {
         }
     }
 
+    /// What of a room's streams may be seen by who looks at them: what readers may see, and all of the text where all of it is kept.
+    pub(super) fn sight(&self, room: &RoomName) -> Sight {
+        Sight { head: self.state(room).head, accepted: !self.stage.holds_text(room) }
+    }
+
     /// When there is something to lapse; none where there is nothing, or it could not be kept.
     pub(super) fn lapses_at(&self) -> Option<Instant> {
         self.log.lapses_at().filter(|_| self.stage.can_keep())
-    }
-}
-
-const fn text_bytes(command: &Command) -> usize {
-    match command {
-        Command::Append { content, .. } => content.len(),
-        Command::Open(_) | Command::End { .. } | Command::Cancel { .. } => 0,
     }
 }

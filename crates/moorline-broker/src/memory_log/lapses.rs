@@ -49,6 +49,12 @@ impl Lapses {
         self.queue.first_key_value().map(|(ticket, _)| ticket.0)
     }
 
+    /// Every open stream.
+    pub(super) fn leased(&self) -> Vec<(RoomName, StreamName)> {
+        let leased = self.queue.values().filter(|(_, _, reason)| *reason == Reason::Lease);
+        leased.map(|(room, stream, _)| (room.clone(), stream.clone())).collect()
+    }
+
     /// The next one whose moment has come.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<(RoomName, StreamName, Reason)> {
         let first = self.queue.first_entry()?;

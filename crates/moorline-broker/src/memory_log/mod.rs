@@ -21,7 +21,7 @@ use moorline_proto::id::{RoomName, StreamName};
 use moorline_proto::position::{Epoch, Offset, Position};
 use moorline_proto::record::Record;
 use moorline_proto::resume::RoomState;
-use moorline_proto::stream::{Command, Entry, StreamState, StreamView};
+use moorline_proto::stream::{Command, Entry, Sight, StreamState, StreamView};
 use moorline_proto::time::{Instant, Now};
 
 use self::age::LogTime;
@@ -256,15 +256,19 @@ impl Log for MemoryLog {
         self.lapses.first_at()
     }
 
-    fn open_streams(&self, room: &RoomName, head: Offset) -> Vec<StreamView> {
+    fn renew_leases(&mut self, now: Now) {
+        self.renew_all(now);
+    }
+
+    fn open_streams(&self, room: &RoomName, sight: Sight) -> Vec<StreamView> {
         let streams = self.rooms.get(room).and_then(Room::streams).into_iter().flat_map(Streams::iter);
-        let views = streams.filter_map(|stream| stream.view(head));
+        let views = streams.filter_map(|stream| stream.view(sight));
         let open = views.filter(|view| view.state == StreamState::Open);
         open.map(|view| StreamView { content: String::new(), ..view }).collect()
     }
 
-    fn view_stream(&self, room: &RoomName, stream: &StreamName, head: Offset) -> Option<StreamView> {
-        self.stream_of(room, stream)?.view(head)
+    fn view_stream(&self, room: &RoomName, stream: &StreamName, sight: Sight) -> Option<StreamView> {
+        self.stream_of(room, stream)?.view(sight)
     }
 
     fn visit(&self, room: &RoomName, from: ReadFrom, visit: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) {

@@ -20,7 +20,7 @@ use super::{DROPPED_PER_EXPIRE, MemoryLog};
 use crate::log::{New, Streamed};
 
 /// What changed in a stream, for who keeps a journal. [`StreamId::first`] tells it from another one of that name.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum StreamChange<'a> {
     /// It was opened, perhaps anew.
     Opened {
@@ -283,6 +283,15 @@ impl MemoryLog {
     pub(super) fn forget_lease(&mut self, room: &RoomName, name: &StreamName) {
         let former = self.stream_mut(room, name).and_then(|kept| kept.lease.take());
         self.lapses.remove(former);
+    }
+
+    /// The leases of all open streams begin anew.
+    pub(super) fn renew_all(&mut self, now: Now) {
+        for (room, name) in self.lapses.leased() {
+            if let Some(kept) = self.stream_mut(&room, &name) {
+                kept.stream.renew(now);
+            }
+        }
     }
 
     /// Puts a stream into the queue for its next moments, where it is not there.

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::message::{outcome_of, terminal};
 use super::{
-    CHUNK_MAX_BYTES, Expected, Holder, Lease, Open, Outcome, Piece, SHOW_EVERY, StreamError, StreamState,
-    StreamView, TEXT_MAX_BYTES,
+    CHUNK_MAX_BYTES, Expected, Holder, Lease, Open, Outcome, Piece, SHOW_EVERY, Sight, StreamError,
+    StreamState, StreamView, TEXT_MAX_BYTES,
 };
 use crate::id::{SessionId, StreamName};
 use crate::message::Message;
@@ -205,7 +205,7 @@ impl Stream {
         self.fence += 1;
         self.session.clone_from(&open.session);
         self.lease = open.lease;
-        self.lease_until = now.instant + self.lease.time();
+        self.renew(now);
         Ok(())
     }
 
@@ -230,10 +230,15 @@ impl Stream {
     /// Takes what [`Stream::check_append`] let through, and renews the lease.
     pub fn accept(&mut self, holder: &Holder, fresh: &str, now: Now) {
         self.put(fresh);
-        self.lease_until = now.instant + self.lease.time();
+        self.renew(now);
         if holder.session != self.session {
             self.session.clone_from(&holder.session);
         }
+    }
+
+    /// Its lease begins anew.
+    pub fn renew(&mut self, now: Now) {
+        self.lease_until = now.instant + self.lease.time();
     }
 
     fn put(&mut self, fresh: &str) {
@@ -394,9 +399,9 @@ impl Stream {
         }
     }
 
-    /// As it stood at the offset `head`; none where it did not exist.
+    /// As far as it is in sight; none where it is not.
     #[must_use]
-    pub fn view(&self, head: Offset) -> Option<StreamView> {
+    pub fn view(&self, Sight { head, accepted }: Sight) -> Option<StreamView> {
         let shown = self.shown.partition_point(|shown| shown.offset <= head);
         let last = shown.checked_sub(1)?;
         let state = match self.ending.as_ref().filter(|ending| ending.offset <= head) {
@@ -404,11 +409,15 @@ impl Stream {
             Some(ending) if ending.is_orphaned => StreamState::Orphaned,
             Some(ending) => StreamState::Ended(outcome_of(&ending.message)),
         };
+        let (bytes, at) = match accepted {
+            true => (self.text.len(), self.length),
+            false => (self.shown[last].end_bytes as usize, self.shown[last].end_at),
+        };
         Some(StreamView {
             stream: self.name.clone(),
             state,
-            at: self.shown[last].end_at.into(),
-            content: self.text[..self.shown[last].end_bytes as usize].to_owned(),
+            at: at.into(),
+            content: self.text[..bytes].to_owned(),
             data: self.data.clone(),
             cancel: self.cancel,
         })
@@ -421,7 +430,7 @@ impl Stream {
     pub fn restore_fence(&mut self, fence: u64, lease: Lease, now: Now) {
         self.fence = fence;
         self.lease = lease;
-        self.lease_until = now.instant + lease.time();
+        self.renew(now);
     }
 
     /// It got text.

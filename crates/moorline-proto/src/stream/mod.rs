@@ -6,6 +6,8 @@
 mod machine;
 mod message;
 mod piece;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -245,6 +247,15 @@ impl StreamError {
         let at = if let Self::AtMismatch { at } = self { Some(*at) } else { None };
         Rejection { at, ..Rejection::new(code, self.to_string()) }
     }
+}
+
+/// What of a room's streams may be seen by who looks at them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// Streams as they stood at this offset.
+    pub head: Offset,
+    /// With the text that was accepted and not shown so far.
+    pub accepted: bool,
 }
 
 /// How a stream stands, for who looks at it from outside. Shows what readers may see.

@@ -33,14 +33,15 @@ pub struct Piece<'a> {
 }
 
 impl Piece<'_> {
-    /// Alone, as a record.
+    /// Alone, as a record. The application's object comes with the empty piece at the beginning, and not again with the first text.
     #[must_use]
     pub fn to_record(&self) -> Record {
+        let data = self.data.filter(|_| self.content.is_empty());
         Record {
             offset: self.offset,
             timestamp: self.timestamp,
             except: self.except.cloned(),
-            message: chunk(self.stream, self.at, self.content, self.data),
+            message: chunk(self.stream, self.at, self.content, data),
         }
     }
 }

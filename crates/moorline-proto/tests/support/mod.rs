@@ -1,5 +1,7 @@
 //! A shard with one session, and a log.
 
+pub mod book;
+
 use std::sync::Arc;
 use std::time::Duration;
 

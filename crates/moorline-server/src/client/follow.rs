@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::socket::{Incoming, Socket, SocketError};
 use super::token::{TokenError, TokenSource};
+use super::told::Told;
 use super::{ClientError, Server};
 
 /// The longest that a server which is too busy for us is left alone, before our own delay.
@@ -105,6 +106,8 @@ pub(crate) struct Follower<'a> {
     phase: Phase,
     /// Everything up to here was told. Outlives the session: the next one reads on from there.
     stands: Option<Position>,
+    /// What was told of the streams' texts. Outlives the session, as that.
+    told: Told,
     /// Whether there ever was a session.
     was_established: bool,
     /// Why the last connection ended.
@@ -128,6 +131,7 @@ impl<'a> Follower<'a> {
             began: std::time::Instant::now(),
             phase: Phase::Reading,
             stands: None,
+            told: Told::default(),
             was_established: false,
             why: String::new(),
         })
@@ -188,7 +192,7 @@ impl<'a> Follower<'a> {
                 }
             }
             Output::Close(code) => {
-                self.why = "the server is silent".to_owned();
+                self.why = "the server is silent, or does not say what it should".to_owned();
                 if let (Some(mut socket), Some(code)) = (self.socket.take(), code) {
                     socket.close(code.number()).await;
                 }
@@ -373,9 +377,10 @@ impl<'a> Follower<'a> {
             if let Some((Some(epoch), _)) = self.machine.position(&self.subject.room) {
                 position.epoch = epoch;
             }
-            position.offset = offset;
+            // A chunk may stand where its text began.
+            position.offset = position.offset.max(offset);
         }
-        Some(Seen::Message(text))
+        self.told.rest(text).map(Seen::Message)
     }
 
     /// That a session has expired loses nothing: the next one joins again from where this one stood.
@@ -384,6 +389,7 @@ impl<'a> Follower<'a> {
             return None;
         }
         self.stands = Some(to);
+        self.told.clear();
         Some(Seen::Reset { reason, from, to: to.offset })
     }
 
@@ -416,3 +422,6 @@ impl<'a> Follower<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ pub(crate) mod follow;
 mod place;
 mod socket;
 mod token;
+mod told;
 mod unreachable;
 
 use std::future::Future;

@@ -22,6 +22,7 @@ files! {
     "/" => "index.html", "text/html; charset=utf-8";
     "/page/page.css" => "page.css", "text/css; charset=utf-8";
     "/page/page.js" => "page.js", "text/javascript; charset=utf-8";
+    "/page/typist.js" => "typist.js", "text/javascript; charset=utf-8";
     "/page/connection.js" => "connection.js", "text/javascript; charset=utf-8";
 }
 

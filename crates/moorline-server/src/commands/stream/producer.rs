@@ -16,7 +16,7 @@ use crate::output;
 /// The lease is renewed when nothing came for so long. Its answer tells whether a reader asks to stop.
 pub(super) const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// Readers are told that we are gone when we are silent for so long: longer than a server takes to start again.
-const LEASE: Duration = Duration::from_secs(30);
+const LEASE_MS: u64 = 30_000;
 /// How long a request is repeated. A stream whose lease ran out meanwhile has ended.
 const TRY_FOR: Duration = Duration::from_secs(60);
 /// How long the end may take once somebody wants us to stop.
@@ -76,7 +76,7 @@ impl<'a> Producer<'a> {
     /// # Errors
     /// Why it cannot be, at once: there is nothing to save yet.
     pub(super) async fn open(&mut self) -> Result<u64, ClientError> {
-        let body = json!({ "stream": self.stream, "lease_ms": LEASE.as_millis() as u64 });
+        let body = json!({ "stream": self.stream, "lease_ms": LEASE_MS });
         let answer = self.server.send(&["v1", "rooms", self.room, "streams"], body.to_string()).await?;
         let opened: Opened = self.server.parse(&answer)?;
         (self.fence, self.at) = (opened.fence, opened.at);

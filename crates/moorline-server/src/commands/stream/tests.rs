@@ -32,17 +32,17 @@ fn names() -> (RoomName, StreamName) {
     (RoomName::new("r/1").unwrap(), StreamName::new("a b").unwrap())
 }
 
-type Parts = mpsc::UnboundedSender<io::Result<Bytes>>;
+type Parts = mpsc::Sender<io::Result<Bytes>>;
 
 /// Input that comes part by part.
 fn parts() -> (Parts, Incoming<impl futures_util::Stream<Item = io::Result<Bytes>> + Unpin>) {
-    let (sender, mut receiver) = mpsc::unbounded_channel();
+    let (sender, mut receiver) = mpsc::channel(64);
     let source = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
     (sender, Inflow::new(source, TAKE_MAX))
 }
 
 fn put(parts: &Parts, bytes: &[u8]) {
-    parts.send(Ok(Bytes::copy_from_slice(bytes))).unwrap();
+    parts.try_send(Ok(Bytes::copy_from_slice(bytes))).unwrap();
 }
 
 /// The stream, once it is as wanted.
@@ -141,7 +141,7 @@ async fn r27_streams_input_that_is_no_text_or_fails_ends_it_as_error() {
         let (client, (room, stream)) = (client(address), names());
         let (parts, incoming) = parts();
         put(&parts, b"abc");
-        parts.send(bad).unwrap();
+        parts.try_send(bad).unwrap();
         let producer = Producer::new(&client, &room, &stream);
         let why = error_of(write(producer, || incoming, pending()).await);
         assert!(why.contains(said), "{why}");

@@ -11,7 +11,7 @@ use moorline_proto::batch::ReadFrom;
 use moorline_proto::id::{PublishId, RoomName, StreamName};
 use moorline_proto::position::{Epoch, Offset, Position};
 use moorline_proto::resume::{Formers, RoomState};
-use moorline_proto::stream::{Command, Entry, StreamView};
+use moorline_proto::stream::{Command, Entry, Sight, StreamView};
 use moorline_proto::time::{Instant, Now};
 
 /// What is on the disk.
@@ -154,16 +154,20 @@ impl Log for Kept {
         self.lock().log.lapse(now)
     }
 
+    fn renew_leases(&mut self, now: Now) {
+        self.lock().log.renew_leases(now);
+    }
+
     fn lapses_at(&self) -> Option<Instant> {
         self.lock().log.lapses_at()
     }
 
-    fn open_streams(&self, room: &RoomName, head: Offset) -> Vec<StreamView> {
-        self.lock().log.open_streams(room, head)
+    fn open_streams(&self, room: &RoomName, sight: Sight) -> Vec<StreamView> {
+        self.lock().log.open_streams(room, sight)
     }
 
-    fn view_stream(&self, room: &RoomName, stream: &StreamName, head: Offset) -> Option<StreamView> {
-        self.lock().log.view_stream(room, stream, head)
+    fn view_stream(&self, room: &RoomName, stream: &StreamName, sight: Sight) -> Option<StreamView> {
+        self.lock().log.view_stream(room, stream, sight)
     }
 
     fn visit(&self, room: &RoomName, from: ReadFrom, visit: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) {
