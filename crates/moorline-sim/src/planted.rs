@@ -125,7 +125,7 @@ impl Spoiling {
         if is_text && planted == Planted::DropText && self.texts.is_multiple_of(13) {
             return Vec::new();
         }
-        if is_text {
+        if said.as_ref().is_some_and(|said| !said.content.is_empty()) {
             self.last.insert(client, text.to_owned());
         }
         let mut heard = vec![text.to_owned()];

@@ -144,7 +144,8 @@ impl Truth {
                 let envelope = ephemeral.message.envelope(&ephemeral.room, None, ephemeral.timestamp);
                 let envelope = String::from_utf8_lossy(&envelope).into_owned();
                 let except = ephemeral.except.clone();
-                self.ephemeral.insert(envelope.clone(), Published { offset: 0, envelope, except, is_text: false });
+                self.ephemeral
+                    .insert(envelope.clone(), Published { offset: 0, envelope, except, is_text: false });
                 Vec::new()
             }
             Announcement::Cancel(_) | Announcement::Lost => Vec::new(),

@@ -306,7 +306,12 @@ impl Streams {
     }
 
     /// A room was read from its beginning after a restart. Returns what is wrong with its streams. Leases begin afresh.
-    pub fn reopened(&mut self, room: &RoomName, records: &[Record], (head, now): (u64, Instant)) -> Vec<String> {
+    pub fn reopened(
+        &mut self,
+        room: &RoomName,
+        records: &[Record],
+        (head, now): (u64, Instant),
+    ) -> Vec<String> {
         let mut kept: BTreeMap<String, (u64, String)> = BTreeMap::new();
         for (record, said) in records.iter().filter_map(|record| Some((record, chunk_of(record)?))) {
             let text = kept.entry(said.stream).or_insert_with(|| (record.offset.0, String::new()));

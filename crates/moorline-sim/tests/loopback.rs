@@ -22,6 +22,13 @@ fn explore(scenario: Scenario, seeds: Range<u64>) {
     println!("{deliveries} deliveries, {resets} resets");
 }
 
+/// Most worlds have streams: every reader's text is a prefix of what was sent at every moment, and all of it at the end.
+#[test]
+fn r27_streams_every_text_is_whole_whatever_happens() {
+    explore(Scenario::Network, 10_000..10_064);
+    explore(Scenario::Store, 10_000..10_064);
+}
+
 #[test]
 fn every_record_once_in_order_or_a_reset() {
     explore(Scenario::Network, 0..256);

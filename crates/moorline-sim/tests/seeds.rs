@@ -62,6 +62,21 @@ fn seeds_that_were_red_stay_green() {
     }
 }
 
+/// The same, of worlds with streams.
+const STREAMS: [(Scenario, u64, &str); 3] = [
+    (Scenario::Network, 310, "a join that overtakes the texts of another one brings them"),
+    (Scenario::Store, 5, "the same, where the first chunk has the application's object"),
+    (Scenario::Store, 439, "a stream whose name had been another one's is not taken away with that one"),
+];
+
+#[test]
+fn r27_streams_seeds_that_were_red_stay_green() {
+    for (scenario, seed, what) in STREAMS {
+        let verdict = Run::of(scenario).seed(seed);
+        assert!(verdict.is_good(), "{scenario:?} {seed} ({what}): {:?}", verdict.found);
+    }
+}
+
 #[test]
 fn a_seed_repeats_exactly() {
     for scenario in [Scenario::Network, Scenario::Store, Scenario::Model] {

@@ -94,3 +94,55 @@ impl MemoryLog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use moorline_proto::position::Offset;
+    use moorline_proto::stream::{Lease, Sight, orphaned};
+    use moorline_proto::time::Timestamp;
+
+    use super::*;
+    use crate::log::{Log as _, LogExt as _, ReadLimit};
+    use crate::{History, RetentionRules};
+
+    #[test]
+    fn r27_streams_a_name_that_was_taken_again_keeps_its_new_stream() {
+        let history = History { epoch: Epoch(1), ..History::default() };
+        let mut log = MemoryLog::restored(history, RetentionRules::default());
+        let (room, stream, now) =
+            (RoomName::new("a").unwrap(), StreamName::new("s").unwrap(), Now::default());
+        let opened = || StreamChange::Opened {
+            principal: "key/a",
+            fence: 1,
+            lease: Lease::DEFAULT,
+            data: None,
+            except: None,
+        };
+        let shown = |offset, end_bytes| StreamChange::Shown { offset, timestamp: Timestamp(0), end_bytes };
+        let end =
+            Record { offset: Offset(3), timestamp: Timestamp(0), except: None, message: orphaned(&stream) };
+        let former = StreamId { room: &room, stream: &stream, first: Offset(1) };
+        let present = StreamId { first: Offset(4), ..former };
+        for (id, change) in [
+            (former, opened()),
+            (former, shown(Offset(1), 0)),
+            (former, StreamChange::Text("old")),
+            (former, shown(Offset(2), 3)),
+            (former, StreamChange::Ended(&end)),
+            (present, opened()),
+            (present, shown(Offset(4), 0)),
+            (present, StreamChange::Text("new")),
+            (present, shown(Offset(5), 3)),
+        ] {
+            log.restore_stream(id, Epoch(1), change, now);
+        }
+        assert!(log.keeps_stream(present));
+        assert_eq!(log.state(&room).cut, Offset(3), "time had cut the former one");
+        log.expire(now);
+        let view = log.view_stream(&room, &stream, Sight { head: Offset::MAX, accepted: false }).unwrap();
+        assert_eq!(view.content, "new");
+        let all = log.read(&room, Offset::START, ReadLimit { records: 9, bytes: usize::MAX });
+        assert_eq!(all.len(), 1);
+        assert_eq!(all[0].offset, Offset(4));
+    }
+}

@@ -170,7 +170,8 @@ impl Driver {
         if let (Some(Planted::IgnoreFences), Command::Append { holder, .. }) = (planted, &mut command) {
             let truth = truth.borrow();
             let rights = truth.streams.named(&room, stream.as_str()).map(|written| &written.rights);
-            holder.fence = rights.and_then(|rights| rights.given.keys().next_back().copied()).unwrap_or(holder.fence);
+            holder.fence =
+                rights.and_then(|rights| rights.given.keys().next_back().copied()).unwrap_or(holder.fence);
         }
         let early = match &command {
             Command::Append { at, content, .. } if planted == Some(Planted::AcceptBeforeCommit) => {

@@ -9,9 +9,12 @@ use crate::written::{Rights, letter};
 pub fn text(rights: &Rights, stream: &str, at: usize, content: &str) -> Option<String> {
     (at..).zip(content.chars()).find_map(|(place, found)| {
         let holder = rights.given.iter().rev().find(|(_, right)| right.at <= place);
-        let Some((fence, right)) = holder else { return Some(format!("text at {place}, which nobody may write")) };
+        let Some((fence, right)) = holder else {
+            return Some(format!("text at {place}, which nobody may write"));
+        };
         let is_sent = place < right.sent && letter(stream, *fence, place) == found;
-        (!is_sent).then(|| format!("{found:?} at {place}, which the holder of {fence} never sent: {rights:?}"))
+        (!is_sent)
+            .then(|| format!("{found:?} at {place}, which the holder of {fence} never sent: {rights:?}"))
     })
 }
 

@@ -76,8 +76,10 @@ impl App {
     pub fn chunk(&mut self, truth: &Truth, room: &RoomName, offset: u64, said: &Said) -> Option<String> {
         let session = self.session.clone()?;
         let user = self.user.clone();
-        let Some((written, (index, life))) =
-            truth.streams.named(room, &said.stream).and_then(|written| Some((written, life_at(written, offset)?)))
+        let Some((written, (index, life))) = truth
+            .streams
+            .named(room, &said.stream)
+            .and_then(|written| Some((written, life_at(written, offset)?)))
         else {
             return Some(format!("{session} got {said:?} of {room} at {offset}, which was never written"));
         };
@@ -88,9 +90,8 @@ impl App {
         }
         let key = (room.clone(), said.stream.clone());
         let before = self.texts.0.get(&key).copied();
-        let goes_on = before.is_some_and(|before| {
-            before.life == index && !before.has_ended && before.length == said.at
-        });
+        let goes_on = before
+            .is_some_and(|before| before.life == index && !before.has_ended && before.length == said.at);
         let begins = said.at == 0 && before.is_none_or(|before| before.is_stale || before.life < index);
         if !goes_on && !begins {
             return Some(format!("{session} got {said:?} of {room} at {offset} and had {before:?}"));
@@ -133,7 +134,13 @@ impl App {
     }
 
     /// A terminal record reached it. Returns what is wrong with that.
-    pub fn stream_ended(&mut self, truth: &Truth, room: &RoomName, offset: u64, said: &Said) -> Option<String> {
+    pub fn stream_ended(
+        &mut self,
+        truth: &Truth,
+        room: &RoomName,
+        offset: u64,
+        said: &Said,
+    ) -> Option<String> {
         let session = self.session.clone()?;
         let written = truth.streams.named(room, &said.stream)?;
         let index = written.lives.iter().position(|life| life.end == Some(offset))?;
@@ -145,7 +152,10 @@ impl App {
         }
         let has_data = |had: Reading| had.has_data || written.plan.data.is_none();
         let is_whole = had.is_some_and(|had| {
-            had.life == index && had.length == life.text.len() && has_data(had) && (!had.has_ended || had.is_stale)
+            had.life == index
+                && had.length == life.text.len()
+                && has_data(had)
+                && (!had.has_ended || had.is_stale)
         });
         if is_whole || self.unsure.contains_key(room) {
             return None;

@@ -121,13 +121,16 @@ impl World {
 
     /// A second producer opens what another one writes: of the same principal, which fences it, or of another, which is refused.
     fn stream_is_taken_over(&mut self) {
-        let Some(index) = self.any_producer().filter(|_| self.producing.producers.len() < PRODUCERS_MAX) else {
+        let Some(index) = self.any_producer().filter(|_| self.producing.producers.len() < PRODUCERS_MAX)
+        else {
             return;
         };
         let producer = &self.producing.producers[index];
         let (room, stream, by) = (producer.room.clone(), producer.stream.clone(), producer.by);
         let user = |by| match by {
-            By::Client(index, _) => self.peers.get(index).and_then(|peer: &crate::peer::Peer| peer.app.user.clone()),
+            By::Client(index, _) => {
+                self.peers.get(index).and_then(|peer: &crate::peer::Peer| peer.app.user.clone())
+            }
             By::Http => None,
         };
         let own = user(by);
@@ -277,16 +280,20 @@ impl World {
 
     /// A frame reached a client that is a producer's.
     pub(crate) fn producer_hears(&mut self, client: usize, text: &str) {
-        let is_of_stream = text.starts_with("{\"type\":\"stream_cancel\"") || text.starts_with("{\"type\":\"reply\"");
+        let is_of_stream =
+            text.starts_with("{\"type\":\"stream_cancel\"") || text.starts_with("{\"type\":\"reply\"");
         let Some(frame) = is_of_stream.then(|| serde_json::from_str::<Value>(text).ok()).flatten() else {
             return;
         };
         if frame["type"] == "stream_cancel" {
             return self.producer_is_asked_to_stop(client, &frame);
         }
-        let Some(reference) = frame["ref"].as_u64().filter(|reference| *reference > REFERENCES) else { return };
+        let Some(reference) = frame["ref"].as_u64().filter(|reference| *reference > REFERENCES) else {
+            return;
+        };
         for producer in &mut self.producing.producers {
-            let Some(index) = producer.waiting.iter().position(|waiting| waiting.reference == reference) else {
+            let Some(index) = producer.waiting.iter().position(|waiting| waiting.reference == reference)
+            else {
                 continue;
             };
             producer.waiting.remove(index);
@@ -297,7 +304,8 @@ impl World {
 
     fn producer_is_asked_to_stop(&mut self, client: usize, frame: &Value) {
         let own = self.producing.producers.iter_mut().filter(|producer| {
-            matches!(producer.by, By::Client(by, _) if by == client) && frame["stream"] == producer.stream.as_str()
+            matches!(producer.by, By::Client(by, _) if by == client)
+                && frame["stream"] == producer.stream.as_str()
         });
         let mut is_ours = false;
         for producer in own {
@@ -324,7 +332,9 @@ fn frame(fence: u64, ask: &Ask, plan: &Plan) -> Value {
             }
             frame
         }
-        Ask::Append { at, content } => json!({"type": "stream_append", "fence": fence, "at": at, "content": content}),
+        Ask::Append { at, content } => {
+            json!({"type": "stream_append", "fence": fence, "at": at, "content": content})
+        }
         Ask::End(kind) => json!({"type": "stream_end", "fence": fence, "outcome": kind}),
     }
 }
