@@ -13,7 +13,7 @@ pub(crate) struct Arguments {
     /// What to do to it
     #[arg(long, value_enum, default_value_t = Case::Mixed)]
     pub(crate) case: Case,
-    /// How long faults come, in seconds (mixed, power)
+    /// How long faults come, in seconds (mixed, streams, power)
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) seconds: u64,
     /// Repeats the choices of a run; printed by each [default: by chance]
@@ -40,6 +40,8 @@ pub(crate) enum Case {
     Mixed,
     /// kill -9 with many sessions, and a restart on the same data
     Kill,
+    /// Producers and readers of streams, under everything
+    Streams,
     /// Clients change their network without a word
     Switch,
     /// Peers that are gone without a word

@@ -52,6 +52,15 @@ impl Api {
         position.map_or(Answer::Unknown, Answer::Accepted)
     }
 
+    /// Asks for something: whether it was done, and the answer or the problem; none where it is not known.
+    pub(crate) async fn post(&self, path: &str, body: String) -> Option<(bool, Value)> {
+        let request = self.http.post(format!("{}{path}", self.base));
+        let response = request.header(CONTENT_TYPE, "application/json").body(body).send().await.ok()?;
+        let status = response.status();
+        let answer = serde_json::from_str(&response.text().await.ok()?).ok()?;
+        (!status.is_server_error()).then_some((status.is_success(), answer))
+    }
+
     /// Whether it is there and ready.
     pub(crate) async fn is_ready(&self) -> bool {
         self.readiness().await.is_some_and(|(status, _)| status == StatusCode::OK)

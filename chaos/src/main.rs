@@ -6,6 +6,7 @@ mod content;
 mod history;
 mod http;
 mod peer;
+mod producer;
 mod proxy;
 mod publisher;
 mod random;

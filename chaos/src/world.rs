@@ -12,7 +12,7 @@ use moorline_proto::time::Instant;
 
 use crate::args::Arguments;
 use crate::content::LAST;
-use crate::history::{History, Publication, Session as Seen, Stop};
+use crate::history::{History, Publication, Session as Seen, Stop, Written};
 use crate::proxy::Proxy;
 use crate::publisher::{Letter, Publisher};
 use crate::run::{Plant, Run, read};
@@ -66,6 +66,7 @@ pub(crate) struct World {
     seats: Vec<Seat>,
     pub(crate) sessions: Vec<Session>,
     pub(crate) publications: Vec<Publication>,
+    pub(crate) streams: Vec<Written>,
     stops: Vec<Stop>,
 }
 
@@ -82,7 +83,7 @@ impl World {
         let server = Server::start(setup, &plan.folder).await?;
         let run = Arc::clone(&plan.run);
         let (seats, sessions, publications, stops) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { run, server, proxy: None, seats, sessions, publications, stops })
+        Ok(Self { run, server, proxy: None, seats, sessions, publications, streams: Vec::new(), stops })
     }
 
     /// Puts the proxy before the server, for the sessions that are seated from now on.
@@ -222,6 +223,7 @@ impl World {
         }
         backs.sort_unstable();
         history.publications = self.publications;
+        history.streams = self.streams;
         Ok(Aftermath { history, backs })
     }
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use moorline_proto::id::RoomName;
 
 use super::room;
+use super::streams::Writers;
 use super::weather::{Crowd, Weather};
 use crate::report::{Bar, Verdict, judge};
 use crate::session::own_rooms;
@@ -14,6 +15,7 @@ use crate::world::{Plan, World};
 
 const SESSIONS: u32 = 200;
 const HTTP_PUBLISHERS: u32 = 3;
+const WRITERS: usize = 4;
 const PER_ROOM: usize = 10;
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -40,6 +42,7 @@ pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
     let mut crowd = Crowd::new(Arc::clone(&world.run), rooms.clone(), count);
     let publishers =
         (1..=HTTP_PUBLISHERS).map(|number| crowd.publish(world.publisher(number))).collect::<Vec<_>>();
+    let writers = Writers::start(&world, &home, count, WRITERS);
     let span = Duration::from_secs(plan.arguments.seconds);
     let mut weather = Weather::new(&world.run, passing, !plan.arguments.memory);
     weather.pass(&mut world, &mut crowd, span).await?;
@@ -49,9 +52,15 @@ pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
     }
     println!("  the faults are over: {}", weather.told());
     let back = world.all_back(LIMIT).await;
+    let open = writers.finish(&mut world, &home).await?;
+    println!("  {} streams were written", world.streams.len());
     rooms.extend(own_rooms(&world.seat()).pop());
     world.settle(rooms).await?;
     let aftermath = world.finish().await?;
-    let bars = vec![Bar::new("all sessions are back after the last fault", back), judge(&aftermath)];
+    let bars = vec![
+        Bar::new("all sessions are back after the last fault", back),
+        Bar::new(format!("all streams have ended ({open} have not)"), open == 0),
+        judge(&aftermath),
+    ];
     Ok(Verdict { bars, skipped: None })
 }

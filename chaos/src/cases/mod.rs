@@ -10,6 +10,7 @@ mod mixed;
 mod mount;
 mod power;
 mod resume;
+mod streams;
 mod switch;
 mod weather;
 
@@ -24,6 +25,7 @@ pub(crate) async fn run(plan: &Plan) -> Result<Verdict> {
     match plan.arguments.case {
         Case::Mixed => mixed::run(plan).await,
         Case::Kill => kill::run(plan).await,
+        Case::Streams => streams::run(plan).await,
         Case::Switch => switch::run(plan).await,
         Case::HalfOpen => half_open::run(plan).await,
         Case::Frozen => frozen::run(plan).await,

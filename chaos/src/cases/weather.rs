@@ -94,7 +94,7 @@ fn target(random: &mut Random, rooms: &[RoomName], sessions: usize) -> RoomName 
 }
 
 /// Some publishes are not for everyone.
-fn exception(random: &mut Random, sessions: usize) -> Option<(Vec<usize>, Value)> {
+pub(super) fn exception(random: &mut Random, sessions: usize) -> Option<(Vec<usize>, Value)> {
     if !random.one_in(5) {
         return None;
     }

@@ -30,6 +30,35 @@ pub(crate) enum Outcome {
     Unknown,
 }
 
+/// A stream that somebody wrote.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    pub(crate) room: RoomName,
+    pub(crate) stream: String,
+    /// When it was opened first, or tried to be.
+    pub(crate) opened: Instant,
+    /// Whether that was answered.
+    pub(crate) began: bool,
+    /// How much of its text was answered to be there.
+    pub(crate) accepted: usize,
+    pub(crate) end: End,
+    /// Whom it is not for: indices of the sessions.
+    pub(crate) excluded: Vec<usize>,
+    /// Answers that its producer should not have got.
+    pub(crate) wrong: Vec<String>,
+}
+
+/// How a stream ended, as far as its producer knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// As it was answered.
+    Told(&'static str),
+    /// Its lease ran out.
+    Orphaned,
+    /// There was no answer.
+    Unknown,
+}
+
 /// One client session as its client saw it.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
@@ -83,6 +112,19 @@ pub(crate) enum What {
         from: Option<Offset>,
         to: Position,
     },
+    /// Text of a stream that the client gave to the application.
+    Text {
+        room: RoomName,
+        stream: String,
+        at: usize,
+        content: String,
+    },
+    /// The same, its terminal record.
+    StreamEnded {
+        room: RoomName,
+        stream: String,
+        kind: String,
+    },
     /// The server confirmed an acknowledgement.
     Acked {
         room: RoomName,
@@ -113,6 +155,8 @@ impl What {
             | Self::Left { room }
             | Self::Message { room, .. }
             | Self::Reset { room, .. }
+            | Self::Text { room, .. }
+            | Self::StreamEnded { room, .. }
             | Self::Acked { room, .. } => Some(room),
             Self::Established { .. } | Self::Broken | Self::Closed(_) => None,
         }

@@ -12,13 +12,14 @@ use std::fmt;
 use moorline_proto::id::RoomName;
 use moorline_proto::time::Instant;
 
-pub(crate) use self::entry::{Ending, Entry, Outcome, Publication, Session, Stop, What};
+pub(crate) use self::entry::{End, Ending, Entry, Outcome, Publication, Session, Stop, What, Written};
 use crate::content::Key;
 
 /// All that was written down.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     pub(crate) publications: Vec<Publication>,
+    pub(crate) streams: Vec<Written>,
     pub(crate) sessions: Vec<Session>,
     /// When the server's process ended, in order.
     pub(crate) stops: Vec<Stop>,

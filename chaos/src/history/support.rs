@@ -7,8 +7,8 @@ use moorline_proto::position::{Epoch, Offset, Position};
 use moorline_proto::resume::ResetReason;
 use moorline_proto::time::Instant;
 
-use super::{Ending, Entry, History, Outcome, Publication, Session, Stop, What};
-use crate::content::{Content, Key};
+use super::{End, Ending, Entry, History, Outcome, Publication, Session, Stop, What, Written};
+use crate::content::{Content, Key, letters};
 
 const EPOCH: Epoch = Epoch(1);
 
@@ -106,6 +106,29 @@ impl Planted {
         let to = Position { epoch: EPOCH, offset: Offset(to) };
         let reason = ResetReason::Retention;
         self.push(session, at, What::Reset { room: room(), reason, from: from.map(Offset), to });
+    }
+
+    pub(super) fn written(&mut self, at: u64, stream: &str, accepted: usize, end: End) {
+        self.history.streams.push(Written {
+            room: room(),
+            stream: stream.to_owned(),
+            opened: ms(at),
+            began: true,
+            accepted,
+            end,
+            excluded: Vec::new(),
+            wrong: Vec::new(),
+        });
+    }
+
+    pub(super) fn text(&mut self, session: usize, at: u64, (stream, from, to): (&str, usize, usize)) {
+        let (stream, content) = (stream.to_owned(), letters(stream, from, to));
+        self.push(session, at, What::Text { room: room(), stream, at: from, content });
+    }
+
+    pub(super) fn stream_ended(&mut self, session: usize, at: u64, stream: &str, kind: &str) {
+        let (stream, kind) = (stream.to_owned(), kind.to_owned());
+        self.push(session, at, What::StreamEnded { room: room(), stream, kind });
     }
 
     pub(super) fn acked(&mut self, session: usize, at: u64, offset: u64) {

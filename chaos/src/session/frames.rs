@@ -6,10 +6,12 @@ use std::str::FromStr as _;
 
 use moorline_proto::id::RoomName;
 use moorline_proto::position::{Epoch, Offset};
+use moorline_proto::stream::TYPES;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::content::Content;
+use crate::history::What;
 
 /// `connection_established`.
 #[derive(Debug, Deserialize)]
@@ -63,6 +65,8 @@ pub(super) enum Heard {
         offset: Offset,
         content: Content,
     },
+    /// Text of a stream, or its end.
+    OfStream,
     /// It names the epoch of a room.
     Epoch(RoomName, Epoch),
     /// The answer to a question of the recorder's own.
@@ -91,6 +95,9 @@ impl Heard {
         if matches!(&*frame.kind, "left" | "presence") {
             return None;
         }
+        if of_stream(text).is_some() {
+            return Some(Self::OfStream);
+        }
         let content = Content::read(text, value::<String>(frame.key).as_deref());
         Some(Self::Message { room, offset: Offset(frame.message_id?), content })
     }
@@ -98,4 +105,29 @@ impl Heard {
 
 fn value<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
     serde_json::from_str(raw?.get()).ok()
+}
+
+/// What an envelope says of a stream; none where it comes from none.
+pub(super) fn of_stream(envelope: &str) -> Option<What> {
+    #[derive(Deserialize)]
+    struct Said {
+        #[serde(rename = "type")]
+        kind: String,
+        room: String,
+        stream: String,
+        #[serde(default)]
+        at: usize,
+        #[serde(default)]
+        content: String,
+    }
+    if envelope.starts_with(r#"{"type":"chaos""#) {
+        return None;
+    }
+    let Said { kind, room, stream, at, content } = serde_json::from_str(envelope).ok()?;
+    let room = RoomName::stored(&room).ok()?;
+    match &*kind {
+        "chunk" => Some(What::Text { room, stream, at, content }),
+        kind if TYPES.contains(&kind) => Some(What::StreamEnded { room, stream, kind: kind.to_owned() }),
+        _ => None,
+    }
 }

@@ -8,7 +8,7 @@ use moorline_proto::id::{PublishId, RoomName};
 use serde_json::json;
 
 use super::driver::Driver;
-use super::frames::{Greeting, Heard};
+use super::frames::{Greeting, Heard, of_stream};
 use crate::content::{Content, LAST};
 use crate::history::{Outcome, What};
 use crate::run::count;
@@ -25,12 +25,18 @@ impl Driver {
         match Heard::read(&text) {
             Heard::Message { room, offset, content } => {
                 self.tell(Input::TextReceived(text));
-                let fresh = self.was_given();
+                let fresh = self.given().is_some();
                 let epoch = self.epochs.get(&room).copied();
                 if fresh {
                     self.fresh(&room, &content);
                 }
                 self.log.push(self.connection, What::Message { room, epoch, offset, content, fresh });
+            }
+            Heard::OfStream => {
+                self.tell(Input::TextReceived(text));
+                // Of a chunk only what is new is given.
+                let what = self.given().and_then(|given| of_stream(&given));
+                what.into_iter().for_each(|what| self.log.push(self.connection, what));
             }
             Heard::Epoch(room, epoch) => {
                 self.epochs.insert(room, epoch);
@@ -41,12 +47,12 @@ impl Driver {
         }
     }
 
-    /// Whether the machine gave the message that it just got to the application.
-    fn was_given(&mut self) -> bool {
-        let mut given = false;
+    /// What the machine gave to the application of the message that it just got.
+    fn given(&mut self) -> Option<String> {
+        let mut given = None;
         while let Some(output) = self.machine.poll_output() {
             match output {
-                Output::Event(Event::Message { .. }) => given = true,
+                Output::Event(Event::Message { text, .. }) => given = Some(text),
                 other => self.todo.push_back(other),
             }
         }

@@ -63,9 +63,10 @@ fn seeds_that_were_red_stay_green() {
 }
 
 /// The same, of worlds with streams.
-const STREAMS: [(Scenario, u64, &str); 3] = [
+const STREAMS: [(Scenario, u64, &str); 4] = [
     (Scenario::Network, 310, "a join that overtakes the texts of another one brings them"),
     (Scenario::Store, 5, "the same, where the first chunk has the application's object"),
+    (Scenario::Store, 20_842, "a piece from before a room's head does not change where its histories ended"),
     (Scenario::Store, 439, "a stream whose name had been another one's is not taken away with that one"),
 ];
 

@@ -9,6 +9,7 @@ mod order;
 mod phantom;
 mod publisher_order;
 mod resets;
+mod streams;
 mod twice;
 
 use super::{Index, Violation};
@@ -16,7 +17,7 @@ use super::{Index, Violation};
 /// A rule: what in the history breaks it.
 type Rule = fn(&Index<'_>) -> Vec<Violation>;
 
-pub(super) const ALL: [Rule; 10] = [
+pub(super) const ALL: [Rule; 11] = [
     lost::check,
     twice::check,
     order::check,
@@ -27,4 +28,5 @@ pub(super) const ALL: [Rule; 10] = [
     acked::check,
     connections::check,
     resets::check,
+    streams::check,
 ];

@@ -97,13 +97,40 @@ impl MemoryLog {
 
 #[cfg(test)]
 mod tests {
-    use moorline_proto::position::Offset;
+    use moorline_proto::position::{Offset, Position};
     use moorline_proto::stream::{Lease, Sight, orphaned};
     use moorline_proto::time::Timestamp;
 
+    use super::super::RoomHead;
     use super::*;
     use crate::log::{Log as _, LogExt as _, ReadLimit};
     use crate::{History, RetentionRules};
+
+    #[test]
+    fn r27_streams_pieces_from_before_a_rooms_head_leave_its_histories_alone() {
+        let history = History { epoch: Epoch(3), formers: vec![Epoch(1), Epoch(2)], ..History::default() };
+        let mut log = MemoryLog::restored(history, RetentionRules::default());
+        let (room, stream, now) =
+            (RoomName::new("a").unwrap(), StreamName::new("s").unwrap(), Now::default());
+        let lasts = vec![Position { epoch: Epoch(1), offset: Offset(2) }];
+        let (head, cut) = (Offset(3), Offset(3));
+        log.restore_room(&room, RoomHead { head, cut, cleared: Offset::START, epoch: Epoch(2), lasts });
+        let opened = StreamChange::Opened {
+            principal: "key/a",
+            fence: 1,
+            lease: Lease::DEFAULT,
+            data: None,
+            except: None,
+        };
+        let shown =
+            |offset| StreamChange::Shown { offset: Offset(offset), timestamp: Timestamp(0), end_bytes: 0 };
+        let id = StreamId { room: &room, stream: &stream, first: Offset(1) };
+        for (epoch, change) in [(1, opened), (1, shown(1)), (2, shown(3)), (2, shown(4))] {
+            log.restore_stream(id, Epoch(epoch), change, now);
+        }
+        let former = log.state(&room).former;
+        assert_eq!([1, 2].map(|epoch| former.last(Epoch(epoch))), [2, 4].map(|last| Some(Offset(last))));
+    }
 
     #[test]
     fn r27_streams_a_name_that_was_taken_again_keeps_its_new_stream() {

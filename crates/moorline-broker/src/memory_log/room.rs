@@ -258,8 +258,11 @@ impl Room {
         totals.bytes = totals.bytes + after - before;
     }
 
-    /// A piece of a stream took a number.
+    /// A piece of a stream took a number. One that was kept may lie before the head that its room was kept with.
     pub(super) fn move_head(&mut self, offset: Offset, epoch: Epoch) {
+        if offset <= self.head {
+            return;
+        }
         self.enter_epoch(self.head, epoch);
         self.head = self.head.max(offset);
     }
