@@ -96,6 +96,14 @@ fn figures(aftermath: &Aftermath, violations: &[Violation]) {
         number(|what| matches!(what, What::Established { resumed: true })),
         number(|what| matches!(what, What::Reset { .. })),
     );
+    if !history.streams.is_empty() {
+        println!(
+            "  {} streams, {} parts of their texts and {} ends checked",
+            history.streams.len(),
+            number(|what| matches!(what, What::Text { .. })),
+            number(|what| matches!(what, What::StreamEnded { .. })),
+        );
+    }
     println!("  time until back: {}", spread(&aftermath.backs));
 }
 

@@ -11,7 +11,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// A defect that is put in on purpose: the verdict must be red.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Plant {
-    /// The recorder leaves out every 997th message that an application got
+    /// The recorder leaves out every 997th message, or part of a stream, that an application got
     #[value(name = "drop-997")]
     Drop997,
     /// The server keeps everything in memory, and is treated as if it kept it on disk

@@ -6,10 +6,11 @@ use crate::shop::Shop;
 use crate::stages::Verdict;
 
 /// What is run, and whether its verdict must be red, since a defect is put in.
-const RUNS: [(&str, bool); 5] = [
+const RUNS: [(&str, bool); 6] = [
     ("--case mixed --seconds 14 --seed 1", false),
     ("--case mixed --seconds 14 --seed 2", false),
     ("--case mixed --seconds 14 --seed 3", false),
+    ("--case streams --seconds 5 --seed 13", false),
     ("--case mixed --seconds 3 --seed 4 --plant drop-997", true),
     ("--case kill --sessions 200 --seed 5 --plant ack-before-commit", true),
 ];

@@ -53,7 +53,6 @@ pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
     println!("  the faults are over: {}", weather.told());
     let back = world.all_back(LIMIT).await;
     let open = writers.finish(&mut world, &home).await?;
-    println!("  {} streams were written", world.streams.len());
     rooms.extend(own_rooms(&world.seat()).pop());
     world.settle(rooms).await?;
     let aftermath = world.finish().await?;

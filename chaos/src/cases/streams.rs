@@ -109,12 +109,16 @@ pub(super) async fn run(plan: &Plan) -> Result<Verdict> {
     let writers = Writers::start(&world, &rooms, count, 12);
     let mut crowd = Crowd::new(Arc::clone(&world.run), rooms.clone(), count);
     let mut weather = Weather::new(&world.run, vec![room("passing")], !plan.arguments.memory);
-    weather.pass(&mut world, &mut crowd, Duration::from_secs(plan.arguments.seconds)).await?;
+    let half = Duration::from_secs(plan.arguments.seconds) / 2;
+    weather.pass(&mut world, &mut crowd, half).await?;
+    if !plan.arguments.memory {
+        world.kill().await?;
+    }
+    weather.pass(&mut world, &mut crowd, half).await?;
     crowd.stop();
     println!("  the faults are over: {}", weather.told());
     let back = world.all_back(LIMIT).await;
     let open = writers.finish(&mut world, &rooms).await?;
-    println!("  {} streams were written", world.streams.len());
     world.settle(rooms).await?;
     let aftermath = world.finish().await?;
     Ok(Verdict {

@@ -42,6 +42,7 @@ impl Log {
                     return;
                 }
             }
+            What::Text { .. } if self.run.forgets() => return,
             What::Message { .. } => drop(progress.dropped.fetch_add(1, Ordering::Relaxed)),
             What::Joined { .. } => count(&progress.joined),
             What::Reset { .. } => count(&progress.resets),

@@ -36,6 +36,8 @@ pub struct Peer {
     pub birth: Birth,
     /// How far this session has acknowledged, by what its server was told.
     pub acked: BTreeMap<RoomName, u64>,
+    /// The same, told over a connection that its client had given up: the server may know it.
+    pub crossed: BTreeMap<RoomName, u64>,
     /// What of it must survive a crash.
     pub acks: Acks,
     /// Rooms that it left, or read again from before: what it acknowledged there may come once more.
@@ -60,6 +62,7 @@ impl Peer {
             home,
             birth: Birth::default(),
             acked: BTreeMap::new(),
+            crossed: BTreeMap::new(),
             acks: Acks::default(),
             reread: BTreeSet::new(),
             ended_at: None,

@@ -26,7 +26,8 @@ pub fn check(world: &World) -> Vec<String> {
             }
             let (behind, user) = ((at.high, u64::MAX), peer.app.user.as_ref());
             let record = truth.owed(room, behind, session, user).map(|record| record.to_string());
-            let texts = || peer.app.texts.owed(&truth, room, behind, (session, user));
+            let since = (peer.app.texts.since(room, at.high), u64::MAX);
+            let texts = || peer.app.texts.owed(&truth, room, since, (session, user));
             if let Some(missing) = record.or_else(texts) {
                 found.push(format!("{name} stands at {at:?} in {room} and never got {missing}"));
             }

@@ -92,7 +92,9 @@ impl App {
         }
         let behind = (before.high, offset);
         let record = truth.owed(room, behind, &session, user).map(|record| record.to_string());
-        let missing = record.or_else(|| self.texts.owed(truth, room, behind, (&session, user)))?;
+        let texts = if before.high == u64::MAX { before.high } else { self.texts.since(room, before.high) };
+        self.texts.came_to_record(room);
+        let missing = record.or_else(|| self.texts.owed(truth, room, (texts, offset), (&session, user)))?;
         if self.unsure.contains_key(room) {
             return None;
         }

@@ -41,6 +41,14 @@ impl Stream {
         Some((room, frame["last_message_id"].as_u64()?))
     }
 
+    /// The room that is read again from here on, where a frame that the client receives is the answer to its `reconnect`.
+    #[must_use]
+    pub fn replayed(&self, text: &str) -> Option<RoomName> {
+        let is_reply = !self.replays.is_empty() && text.starts_with("{\"type\":\"reply\"");
+        let frame: Value = is_reply.then(|| serde_json::from_str(text).ok())??;
+        frame["ref"].as_u64().and_then(|reference| self.replays.get(&reference).cloned())
+    }
+
     /// A frame that the client receives.
     pub fn received(&mut self, truth: &Truth, user: Option<&UserId>, text: &str) -> Option<String> {
         let frame: Value = serde_json::from_str(text).ok()?;

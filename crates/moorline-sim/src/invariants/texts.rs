@@ -22,24 +22,42 @@ struct Reading {
     is_stale: bool,
 }
 
-/// What an application has of streams, by room and name.
+/// What an application has of streams.
 #[derive(Debug, Default)]
-pub struct Readings(BTreeMap<(RoomName, String), Reading>);
+pub struct Readings {
+    /// By room and name.
+    of: BTreeMap<(RoomName, String), Reading>,
+    /// Where it stood in a room before text came that brought it further: texts from behind that may be on their way.
+    behind: BTreeMap<RoomName, u64>,
+}
 
 impl Readings {
     /// The texts of a room may come anew.
     pub fn anew(&mut self, room: &RoomName) {
-        let readings = self.0.iter_mut().filter(|((name, _), _)| name == room);
+        self.behind.remove(room);
+        let readings = self.of.iter_mut().filter(|((name, _), _)| name == room);
         readings.for_each(|(_, reading)| reading.is_stale = true);
     }
 
     /// All may.
     pub fn all_anew(&mut self) {
-        self.0.values_mut().for_each(|reading| reading.is_stale = true);
+        self.behind.clear();
+        self.of.values_mut().for_each(|reading| reading.is_stale = true);
+    }
+
+    /// The offset behind which it is owed what was shown, where records are owed from behind this one.
+    #[must_use]
+    pub fn since(&self, room: &RoomName, high: u64) -> u64 {
+        self.behind.get(room).copied().map_or(high, |behind| behind.min(high))
+    }
+
+    /// It has everything up to a record.
+    pub fn came_to_record(&mut self, room: &RoomName) {
+        self.behind.remove(room);
     }
 
     fn missing(&self, room: &RoomName, (name, index): (&str, usize), owed: usize) -> Option<String> {
-        let reading = self.0.get(&(room.clone(), name.to_owned()));
+        let reading = self.of.get(&(room.clone(), name.to_owned()));
         let has = reading.filter(|reading| reading.life >= index).map(|reading| match reading.life {
             life if life > index => usize::MAX,
             _ => reading.length,
@@ -89,7 +107,7 @@ impl App {
             return Some(wrong);
         }
         let key = (room.clone(), said.stream.clone());
-        let before = self.texts.0.get(&key).copied();
+        let before = self.texts.of.get(&key).copied();
         let goes_on = before
             .is_some_and(|before| before.life == index && !before.has_ended && before.length == said.at);
         let begins = said.at == 0 && before.is_none_or(|before| before.is_stale || before.life < index);
@@ -110,7 +128,7 @@ impl App {
             has_ended: false,
             is_stale: goes_on && before.is_some_and(|before| before.is_stale),
         };
-        self.texts.0.insert(key, reading);
+        self.texts.of.insert(key, reading);
         self.stands(truth, room, offset)
     }
 
@@ -123,13 +141,12 @@ impl App {
             return None;
         }
         *at = At::exactly(offset);
+        let known = if before.high == u64::MAX { offset } else { before.high };
+        self.texts.behind.entry(room.clone()).or_insert(known);
         if self.unsure.contains_key(room) {
             return None;
         }
-        let record = truth.owed(room, (before.high, offset), session, user).map(|record| record.to_string());
-        let missing = record
-            .or_else(|| self.texts.owed(truth, room, (before.high, offset), (session, user)))
-            .filter(|_| offset > before.high)?;
+        let missing = truth.owed(room, (before.high, offset), session, user)?;
         Some(format!("{session} in {room}: from {before:?} to text at {offset} without {missing}"))
     }
 
@@ -145,7 +162,7 @@ impl App {
         let written = truth.streams.named(room, &said.stream)?;
         let index = written.lives.iter().position(|life| life.end == Some(offset))?;
         let life = &written.lives[index];
-        let reading = self.texts.0.get_mut(&(room.clone(), said.stream.clone()));
+        let reading = self.texts.of.get_mut(&(room.clone(), said.stream.clone()));
         let had = reading.as_deref().copied();
         if let Some(reading) = reading {
             reading.has_ended = true;

@@ -69,6 +69,9 @@ impl World {
         let texts = self.spoiling.heard(self.backend.planted, client, text);
         for text in &texts {
             let peer = &mut self.peers[client];
+            if let Some(room) = peer.stream.replayed(text) {
+                peer.app.texts.anew(&room);
+            }
             let found = peer.stream.received(&self.backend.truth.borrow(), peer.app.user.as_ref(), text);
             self.violation(found);
             let now = self.now().instant;
@@ -86,7 +89,6 @@ impl World {
                     // One that was not answered is sent again on the next connection, and then brings everything again.
                     let replay = self.peers[index].stream.sent(&text);
                     if let Some((room, after)) = replay {
-                        self.peers[index].app.texts.anew(&room);
                         self.peers[index].app.replays.entry(room).or_default().push(after);
                     }
                     if let Some(link) = self.link_of(index) {
@@ -174,8 +176,11 @@ impl World {
         }
         // Who acknowledged something while it began to read from before goes on behind that.
         for (room, at) in peer.app.rooms.iter_mut().filter(|_| resumed) {
-            at.high = at.high.max(peer.acked.get(room).copied().unwrap_or_default());
+            let acked = peer.acked.get(room).copied().unwrap_or_default();
+            let crossed = peer.crossed.get(room).copied().unwrap_or_default();
+            at.high = at.high.max(acked).max(crossed);
         }
+        peer.crossed.clear();
         peer.app.session = Some(session.clone());
         // What was asked before may be answered now, or once more.
         peer.app.asked.values_mut().for_each(|(head, _)| *head = 0);

@@ -92,6 +92,10 @@ impl World {
                     self.acknowledged((shard, client), room, position.offset.0);
                 }
             }
+            Ok(ClientFrame::Pong { positions }) => {
+                let crossed = positions.iter().map(|(room, position)| (room.clone(), position.offset.0));
+                self.peers[client].crossed.extend(crossed);
+            }
             Ok(ClientFrame::Ack { room: Some(room), offset, .. }) if is_current => {
                 self.acknowledged((shard, client), room, offset.0);
             }
