@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::client::Manners;
+use crate::streams::Subject;
 
 /// Measures Moorline's CPU and memory against a bare epoll loop, in alternating rounds.
 #[derive(Debug, Parser)]
@@ -91,6 +92,9 @@ pub(crate) struct Streams {
     /// Rooms that one reader's connection is a member of, where the rate is measured
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=128))]
     pub(crate) rooms_per_reader: u32,
+    /// Only these, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) only: Vec<Subject>,
     /// A tenth of the streams and of the readers, and one round: a look, not a measurement
     #[arg(long)]
     pub(crate) quick: bool,

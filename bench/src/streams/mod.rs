@@ -1,5 +1,6 @@
 //! Streams, from outside: the rate, the memory of open ones, and readers that slept or join late; in memory and on disk.
 
+mod acts;
 mod heard;
 mod scene;
 mod schedule;
@@ -13,6 +14,7 @@ use std::net::SocketAddrV4;
 
 use anyhow::{Context as _, Result};
 
+pub(crate) use self::trials::Subject;
 use self::trials::Trial;
 use crate::args;
 use crate::bars::{Bar, Measured, measured};

@@ -131,6 +131,11 @@ impl Scene {
         self.until("ending", |tally| tally.outstanding == 0 && tally.ended == copies)
     }
 
+    /// Until who is awake has so many messages that are no stream's.
+    pub(crate) fn filled(&mut self, messages: u32) -> Result<()> {
+        self.until("waiting for messages", |tally| tally.messages >= messages)
+    }
+
     /// Until every answer is there and no copy of a text misses anything.
     pub(crate) fn catch_up(&mut self) -> Result<Duration> {
         let begun = Instant::now();

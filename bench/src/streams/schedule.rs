@@ -30,8 +30,7 @@ impl Plan {
     /// The stream of this append, and the append's number within it.
     pub(crate) fn place(&self, append: u64) -> (usize, u64) {
         let streams = self.streams() as u64;
-        // Less than the streams there are.
-        #[expect(clippy::cast_possible_truncation)]
+        #[expect(clippy::cast_possible_truncation, reason = "it is less than the streams there are")]
         let stream = (append % streams) as usize;
         (stream, append / streams)
     }
@@ -40,8 +39,7 @@ impl Plan {
     pub(crate) fn due(&self, elapsed: Duration) -> u64 {
         let due = match self.pace() {
             None => self.total(),
-            // Less than 2^53.
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            #[expect(clippy::cast_possible_truncation, reason = "it is positive and less than 2^53")]
             Some(pace) => (elapsed.as_secs_f64() * pace) as u64 + 1,
         };
         due.min(self.total())

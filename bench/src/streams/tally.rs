@@ -54,6 +54,8 @@ pub(crate) struct Tally {
     /// Openings and ends that readers were told of.
     pub(crate) opened: usize,
     pub(crate) ended: usize,
+    /// Of no stream, to any reader.
+    pub(crate) messages: u32,
     pub(crate) heard: u64,
     pub(crate) pacing: Option<Pacing>,
 }
@@ -73,6 +75,7 @@ impl Tally {
             missing: 0,
             opened: 0,
             ended: 0,
+            messages: 0,
             heard: 0,
             pacing: None,
         })
@@ -110,6 +113,10 @@ impl Tally {
             "reply" => self.reply(link, frame),
             "chunk" => self.chunk(link, frame),
             "complete" => self.complete(link, frame),
+            "m" => {
+                self.messages += 1;
+                Ok(())
+            }
             "joined" | "position" | "pong" => Ok(()),
             _ => bail!("this was not to come"),
         }
