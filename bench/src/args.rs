@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::client::Manners;
+use crate::streams::Subject;
 
 /// Measures Moorline's CPU and memory against a bare epoll loop, in alternating rounds.
 #[derive(Debug, Parser)]
@@ -48,6 +49,8 @@ pub(crate) struct Run {
 pub(crate) enum Command {
     /// Measures what keeping on disk costs: publishes with a store against those without, and the return of many sessions at once
     Durable(Durable),
+    /// Measures streams, in memory and on disk: the rate, the memory of open ones, readers that slept or join late
+    Streams(Streams),
     /// The bare epoll loop (started by the benchmark)
     #[command(hide = true)]
     Floor(Floor),
@@ -73,6 +76,31 @@ pub(crate) struct Durable {
     /// Length of the text in each message, bytes
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(0..=16_384))]
     pub(crate) payload: u32,
+    /// A variable for the servers' environment (KEY=VALUE), for instance a setting; repeatable
+    #[arg(long, value_parser = variable)]
+    pub(crate) server_env: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Streams {
+    /// Rounds, each with servers of its own [default: 3; with --quick 1]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: Option<u32>,
+    /// How long appends are sent at a rate [default: 10; with --quick 2]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=30))]
+    pub(crate) seconds: Option<u32>,
+    /// Rooms that one reader's connection is a member of, where the rate is measured
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=128))]
+    pub(crate) rooms_per_reader: u32,
+    /// Only these, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) only: Vec<Subject>,
+    /// A tenth of the streams and of the readers, and one round: a look, not a measurement
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// The server's release binary [default: `moorline` beside this program]
+    #[arg(long)]
+    pub(crate) bin: Option<PathBuf>,
     /// A variable for the servers' environment (KEY=VALUE), for instance a setting; repeatable
     #[arg(long, value_parser = variable)]
     pub(crate) server_env: Vec<(String, String)>,

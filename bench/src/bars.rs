@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::report::spread;
+use crate::report::{Spread, spread};
 
 /// What a ratio must be.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +61,35 @@ pub(crate) fn table(sides: [&str; 2], rows: &[Row]) -> String {
     text
 }
 
+/// A figure of two sides, each compared with the bar itself.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) figure: String,
+    /// Of each side, the rounds.
+    pub(crate) sides: [Vec<f64>; 2],
+    pub(crate) digits: usize,
+    /// For the median of each side.
+    pub(crate) bar: Option<Bar>,
+}
+
+/// A table of the medians.
+pub(crate) fn measured(sides: [&str; 2], figures: &[Measured]) -> String {
+    let [first, second] = sides;
+    let mut text =
+        format!("| figure | {first}: median (min–max) | {second} | must | met |\n|---|---|---|---|---|\n");
+    for Measured { figure, sides, digits, bar } in figures {
+        let [Some(first), Some(second)] = sides.clone().map(spread) else { continue };
+        let must = bar.map(|bar| bar.to_string()).unwrap_or_default();
+        let is_met = |bar: Bar| bar.is_met(first.median) && bar.is_met(second.median);
+        let met = bar.map_or("", |bar| if is_met(bar) { "yes" } else { "**no**" });
+        let shown =
+            |side: Spread| format!("{:.digits$} ({:.digits$}–{:.digits$})", side.median, side.min, side.max);
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "| {figure} | {} | {} | {must} | {met} |", shown(first), shown(second));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,5 +105,17 @@ mod tests {
         let text = table(["a", "b"], &[row(Bar::AtMost(1.3)), row(Bar::AtLeast(1.3))]);
         assert!(text.contains("| x | 2.0 | 2.4 | **1.20** (1.00–5.00) | ≤ 1.3 | yes |"), "{text}");
         assert!(text.contains("| ≥ 1.3 | **no** |"), "{text}");
+    }
+    #[test]
+    fn a_bar_may_be_for_either_side() {
+        let figure = |second: f64| Measured {
+            figure: "x".to_owned(),
+            sides: [vec![1.0, 2.0, 9.0], vec![second]],
+            digits: 1,
+            bar: Some(Bar::AtMost(3.0)),
+        };
+        let text = measured(["a", "b"], &[figure(3.0), figure(3.1)]);
+        assert!(text.contains("| x | 2.0 (1.0–9.0) | 3.0 (3.0–3.0) | ≤ 3 | yes |"), "{text}");
+        assert!(text.contains("| 3.1 (3.1–3.1) | ≤ 3 | **no** |"), "{text}");
     }
 }

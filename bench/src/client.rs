@@ -16,7 +16,7 @@ use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, Socket
 use crate::frame::{self, Scanner, Text};
 
 /// Between two looks at the sockets. Whoever sleeps in epoll makes the server pay for waking it at every write.
-const NAP: Duration = Duration::from_micros(150);
+pub(crate) const NAP: Duration = Duration::from_micros(150);
 /// Handshakes under way at once: far below any server's backlog.
 const WINDOW: usize = 64;
 /// The same of clients that come back all at once.
@@ -28,10 +28,10 @@ const BUFFER_BYTES: usize = 64 * 1024;
 const ANSWER_MAX_BYTES: usize = 16 * 1024;
 const CONNECT_LIMIT: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 /// Without any progress for this long, a wait is given up.
-const STALL_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const STALL_LIMIT: Duration = Duration::from_secs(10);
 
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+pub(crate) const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// How a server begins a connection, and what its clients say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -240,7 +240,7 @@ impl Peer {
     }
 }
 
-fn closing(payload: &[u8]) -> String {
+pub(crate) fn closing(payload: &[u8]) -> String {
     match payload {
         [a, b, reason @ ..] => format!("{} {}", u16::from_be_bytes([*a, *b]), frame::shown(reason)),
         _ => "without a code".to_owned(),
@@ -255,39 +255,49 @@ fn source(index: usize) -> Result<Option<Ipv4Addr>> {
     })
 }
 
-/// A connected socket that does not block, and that leaves no port behind when it is closed.
-fn dial(server: SocketAddrV4, source: Option<Ipv4Addr>) -> Result<OwnedFd> {
+/// A socket that does not block, and that leaves no port behind when it is closed.
+pub(crate) fn unconnected() -> Result<OwnedFd> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
     net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
     net::sockopt::set_tcp_nodelay(&socket, true)?;
+    Ok(socket)
+}
+
+/// The same, connected.
+fn dial(server: SocketAddrV4, source: Option<Ipv4Addr>) -> Result<OwnedFd> {
+    let socket = unconnected()?;
     if let Some(source) = source {
         net::bind(&socket, &SocketAddrV4::new(source, 0)).with_context(|| format!("binding {source}"))?;
     }
-    match net::connect(&socket, &server) {
-        Ok(()) => return Ok(socket),
+    connect(&socket, server)?;
+    Ok(socket)
+}
+
+pub(crate) fn connect(socket: &OwnedFd, server: SocketAddrV4) -> Result<()> {
+    match net::connect(socket, &server) {
+        Ok(()) => return Ok(()),
         Err(Errno::INPROGRESS) => {}
         Err(error) => return Err(error).context("connect"),
     }
-    let ready = poll(&mut [PollFd::new(&socket, PollFlags::OUT)], Some(&CONNECT_LIMIT))?;
+    let ready = poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&CONNECT_LIMIT))?;
     ensure!(ready == 1, "the server did not accept within {} s", CONNECT_LIMIT.tv_sec);
-    net::sockopt::socket_error(&socket)?.context("connect")?;
-    Ok(socket)
+    net::sockopt::socket_error(socket)?.context("connect")
 }
 
 /// When something was last seen to move.
 #[derive(Debug)]
-struct Progress {
+pub(crate) struct Progress {
     last: u64,
     at: Instant,
 }
 
 impl Progress {
-    fn new(value: u64) -> Self {
+    pub(crate) fn new(value: u64) -> Self {
         Self { last: value, at: Instant::now() }
     }
 
-    fn stalled(&mut self, value: u64) -> bool {
+    pub(crate) fn stalled(&mut self, value: u64) -> bool {
         if value != self.last {
             *self = Self::new(value);
         }

@@ -14,21 +14,30 @@ pub(crate) const PONG: u8 = 0xA;
 
 /// Appends a whole unmasked text frame.
 pub(crate) fn push_text(out: &mut Vec<u8>, payload: &[u8]) {
-    out.push(0x80 | TEXT);
-    match payload.len() {
-        length @ 0..=125 => out.push(length.to_le_bytes()[0]),
-        length => match u16::try_from(length) {
-            Ok(length) => {
-                out.push(126);
-                out.extend_from_slice(&length.to_be_bytes());
-            }
-            Err(_) => {
-                out.push(127);
-                out.extend_from_slice(&(length as u64).to_be_bytes());
-            }
-        },
-    }
+    push_head(out, payload.len(), 0);
     out.extend_from_slice(payload);
+}
+
+/// Appends a client's text frame. Its mask is zero, which is legal and saves the work.
+pub(crate) fn push_said(out: &mut Vec<u8>, payload: &[u8]) {
+    push_head(out, payload.len(), 0x80);
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(payload);
+}
+
+fn push_head(out: &mut Vec<u8>, length: usize, masked: u8) {
+    out.push(0x80 | TEXT);
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(length @ 0..=125), _) => out.push(masked | length),
+        (_, Ok(length)) => {
+            out.push(masked | 126);
+            out.extend_from_slice(&length.to_be_bytes());
+        }
+        _ => {
+            out.push(masked | 127);
+            out.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
 }
 
 /// A client's pong. Its mask is zero, which is legal and saves the work.
@@ -182,6 +191,17 @@ mod tests {
         {
             assert!(classify(refused).is_err());
         }
+    }
+
+    #[test]
+    fn what_a_client_says_is_masked_with_nothing() {
+        let mut out = Vec::new();
+        push_said(&mut out, b"ab");
+        assert_eq!(out, [0x81, 0x82, 0, 0, 0, 0, b'a', b'b']);
+        out.clear();
+        push_said(&mut out, &[b'x'; 300]);
+        assert_eq!(out[..8], [0x81, 0xFE, 1, 44, 0, 0, 0, 0]);
+        assert_eq!(out.len(), 308);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Measures Moorline from outside, as a process, against a bare epoll loop, and with a store against without. `README.md` says what and how.
+//! Measures Moorline from outside, as a process, against a bare epoll loop, with a store against without, and its streams. `README.md` says what and how.
 
 #[cfg(target_os = "linux")]
 mod args;
@@ -30,6 +30,8 @@ mod rounds;
 mod server;
 #[cfg(target_os = "linux")]
 mod storm;
+#[cfg(target_os = "linux")]
+mod streams;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
@@ -40,6 +42,7 @@ fn main() -> std::process::ExitCode {
     let done = match arguments.command {
         None => rounds::run(&arguments.run),
         Some(Command::Durable(ref options)) => durable::run(options),
+        Some(Command::Streams(ref options)) => streams::run(options),
         Some(Command::Floor(ref options)) => floor::run(options),
         Some(Command::Crowd(ref options)) => crowd::run(options),
         Some(Command::Child(ref child)) => process::become_child(child),

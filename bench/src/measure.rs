@@ -76,9 +76,24 @@ pub(crate) struct Spent {
 
 /// Resident memory, bytes.
 pub(crate) fn resident_bytes(process: u32) -> Result<u64> {
+    memory_of(process, "VmRSS:")
+}
+
+/// The most resident memory since `forget_peak`, bytes.
+pub(crate) fn peak_bytes(process: u32) -> Result<u64> {
+    memory_of(process, "VmHWM:")
+}
+
+/// From now on the peak counts anew.
+pub(crate) fn forget_peak(process: u32) -> Result<()> {
+    let path = format!("/proc/{process}/clear_refs");
+    fs::write(&path, "5").with_context(|| format!("{path}: has the process ended?"))
+}
+
+fn memory_of(process: u32, name: &str) -> Result<u64> {
     let path = format!("/proc/{process}/status");
     let text = fs::read_to_string(&path).with_context(|| format!("{path}: has the process ended?"))?;
-    parse_resident(&text).with_context(|| path)
+    parse_memory(&text, name).with_context(|| path)
 }
 
 fn parse_schedstat(text: &str) -> Result<u64> {
@@ -86,14 +101,14 @@ fn parse_schedstat(text: &str) -> Result<u64> {
     first.parse().with_context(|| format!("schedstat begins with {first:?}"))
 }
 
-fn parse_resident(text: &str) -> Result<u64> {
+fn parse_memory(text: &str, name: &str) -> Result<u64> {
     let line = text
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("no VmRSS (a process that ended)")?;
+        .find_map(|line| line.strip_prefix(name))
+        .with_context(|| format!("no {name} (a process that ended)"))?;
     let kilobytes: u64 = match line.trim().strip_suffix(" kB") {
-        Some(number) => number.trim().parse().with_context(|| format!("VmRSS {number:?}"))?,
-        None => bail!("VmRSS in an unknown unit: {line:?}"),
+        Some(number) => number.trim().parse().with_context(|| format!("{name} {number:?}"))?,
+        None => bail!("{name} in an unknown unit: {line:?}"),
     };
     Ok(kilobytes * 1024)
 }
@@ -112,9 +127,10 @@ mod tests {
     #[test]
     fn resident_memory_is_in_kilobytes() {
         let status = "Name:\tx\nVmHWM:\t    9 kB\nVmRSS:\t    1204 kB\nThreads:\t1\n";
-        assert_eq!(parse_resident(status).unwrap(), 1204 * 1024);
-        assert!(parse_resident("Name:\tx\nState:\tZ (zombie)\n").is_err());
-        assert!(parse_resident("VmRSS:\t 12 MB\n").is_err());
+        assert_eq!(parse_memory(status, "VmRSS:").unwrap(), 1204 * 1024);
+        assert_eq!(parse_memory(status, "VmHWM:").unwrap(), 9 * 1024);
+        assert!(parse_memory("Name:\tx\nState:\tZ (zombie)\n", "VmRSS:").is_err());
+        assert!(parse_memory("VmRSS:\t 12 MB\n", "VmRSS:").is_err());
     }
 
     #[test]
@@ -130,5 +146,7 @@ mod tests {
         let process = std::process::id();
         assert!(!Cpu::of(process).unwrap().by_thread.is_empty());
         assert!(resident_bytes(process).unwrap() > 0);
+        forget_peak(process).unwrap();
+        assert!(peak_bytes(process).unwrap() > 0);
     }
 }

@@ -73,6 +73,11 @@ impl Http {
                 ("/v1/batch", format!(r#"{{"publishes":[{publishes}]}}"#))
             }
         };
+        self.post(path, &body)
+    }
+
+    /// Sends a request, without waiting for its answer.
+    pub(crate) fn post(&mut self, path: &str, body: &str) -> Result<()> {
         let request = format!(
             "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             self.address,
@@ -90,7 +95,7 @@ impl Http {
     }
 
     /// Reads one answer's body and requires success, also of each publication in a batch.
-    fn confirm(&mut self) -> Result<Vec<u8>> {
+    pub(crate) fn confirm(&mut self) -> Result<Vec<u8>> {
         let mut chunk = [0; 16 * 1024];
         loop {
             if let Some((status, body, length)) = parse(&self.answer)? {
