@@ -28,6 +28,11 @@ pub(crate) enum StreamRow<'a> {
         #[serde(borrow)]
         except: Option<ExceptRow<'a>>,
     },
+    /// Only the last one counts.
+    Reopened {
+        fence: u64,
+        lease_ms: u64,
+    },
     Text(#[serde(borrow)] &'a str),
     Shown {
         offset: u64,
@@ -54,10 +59,13 @@ impl<'a> StreamRow<'a> {
             StreamChange::Opened { principal, fence, lease, data, except } => Self::Opened {
                 principal,
                 fence: *fence,
-                lease_ms: u64::try_from(lease.time().as_millis()).unwrap_or(u64::MAX),
+                lease_ms: millis(*lease),
                 data: data.and_then(|data| std::str::from_utf8(data).ok()),
                 except: except.map(|except| ExceptRow::of(except)),
             },
+            StreamChange::Reopened { fence, lease } => {
+                Self::Reopened { fence: *fence, lease_ms: millis(*lease) }
+            }
             StreamChange::Text(text) => Self::Text(text),
             StreamChange::Shown { offset, timestamp, end_bytes } => Self::Shown {
                 offset: offset.0,
@@ -86,6 +94,7 @@ pub(crate) struct Change {
 
 enum What {
     Opened { principal: Box<str>, fence: u64, lease: Lease, data: Option<Bytes>, except: Option<Arc<Except>> },
+    Reopened { fence: u64, lease: Lease },
     Text(Box<str>),
     Shown { offset: Offset, timestamp: Timestamp, end_bytes: usize },
     Cancelled,
@@ -105,10 +114,13 @@ impl Change {
             StreamRow::Opened { principal, fence, lease_ms, data, except } => What::Opened {
                 principal: (*principal).into(),
                 fence: *fence,
-                lease: Lease::new(Duration::from_millis(*lease_ms)).ok_or(ChunkError::Stream)?,
+                lease: lease(*lease_ms)?,
                 data: data.map(|data| Bytes::copy_from_slice(data.as_bytes())),
                 except: except.as_ref().map(entry::except).transpose()?,
             },
+            StreamRow::Reopened { fence, lease_ms } => {
+                What::Reopened { fence: *fence, lease: lease(*lease_ms)? }
+            }
             StreamRow::Text(text) => What::Text((*text).into()),
             StreamRow::Shown { offset, timestamp, end_bytes } => What::Shown {
                 offset: entry::offset(*offset)?,
@@ -139,6 +151,7 @@ impl Change {
                 data: data.as_ref(),
                 except: except.as_ref(),
             },
+            What::Reopened { fence, lease } => StreamChange::Reopened { fence: *fence, lease: *lease },
             What::Text(text) => StreamChange::Text(text),
             What::Shown { offset, timestamp, end_bytes } => {
                 StreamChange::Shown { offset: *offset, timestamp: *timestamp, end_bytes: *end_bytes }
@@ -148,4 +161,12 @@ impl Change {
             What::Gone => StreamChange::Gone,
         }
     }
+}
+
+fn millis(lease: Lease) -> u64 {
+    u64::try_from(lease.time().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn lease(millis: u64) -> Result<Lease, ChunkError> {
+    Lease::new(Duration::from_millis(millis)).ok_or(ChunkError::Stream)
 }

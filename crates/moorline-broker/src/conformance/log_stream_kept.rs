@@ -273,10 +273,10 @@ fn open_many<L: Log>(log: &mut L, who: &str) -> Vec<(String, u64)> {
     for number in 0..1_000 {
         let stream = format!("{who} {number:04}");
         let command = opened_by(who);
-        let room = room(&format!("{who} {}", number / 60));
+        let room = room(&format!("{who} {}", number / 8));
         match log.stream(&room, &name(&stream), &command, at(0)).result {
             Ok(Done::Opened { fence, .. }) => opened.push((stream, fence)),
-            Err(StreamError::TooMany) => return opened,
+            Err(StreamError::NoSpace) => return opened,
             other => panic!("{other:?}"),
         }
     }
@@ -294,13 +294,15 @@ pub fn open_streams_share_a_quarter_of_the_memory<L: Log>(make: &impl Fn(Retenti
     let (first, fence) = &opened[0];
     let command = appending(holder("key/a", *fence), 0, &"x".repeat(2_000));
     let refused = stage.ask(first, &command);
-    assert_eq!((refused.result, refused.is_change), (Err(StreamError::TooMany), false));
+    assert_eq!((refused.result, refused.is_change), (Err(StreamError::NoSpace), false));
     assert_eq!(stage.view(first).map(|view| (view.state, view.at)), Some((StreamState::Open, 0)));
-    for (stream, fence) in &opened[1..20] {
+    for (index, (stream, fence)) in opened.iter().enumerate().take(20).skip(1) {
+        stage.room = room(&format!("key/a {}", index / 8));
         let outcome = Outcome::Cancelled;
         let end = Command::End { holder: holder("key/a", *fence), outcome };
         assert!(stage.ask(stream, &end).result.is_ok());
     }
+    stage.room = room("key/a 0");
     let taken = stage.ask(first, &command).result;
     assert_eq!(taken, Ok(Done::Appended { at: 2_000, cancel: false }), "what ended gives back");
     assert!(!open_many(&mut stage.log, "key/c").is_empty());

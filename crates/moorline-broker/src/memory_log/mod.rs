@@ -21,7 +21,7 @@ use moorline_proto::id::{RoomName, StreamName};
 use moorline_proto::position::{Epoch, Offset, Position};
 use moorline_proto::record::Record;
 use moorline_proto::resume::RoomState;
-use moorline_proto::stream::{Command, Entry, Sight, StreamState, StreamView};
+use moorline_proto::stream::{Command, Entry, Sight, StreamView};
 use moorline_proto::time::{Instant, Now};
 
 use self::age::LogTime;
@@ -63,6 +63,8 @@ pub struct MemoryLog {
     open_cost: OpenCost,
     /// When streams are to be looked at.
     lapses: Lapses,
+    /// The highest right that was given to a producer.
+    last_fence: u64,
     /// Rooms that became empty while nobody held them; each once, marked by its `idle`.
     idle: VecDeque<RoomName>,
     /// Rooms that were forgotten, for who keeps a journal; none where nobody does.
@@ -91,6 +93,7 @@ impl MemoryLog {
             ids: PublishIds::new(&rules),
             open_cost: OpenCost::new(rules.total_bytes),
             lapses: Lapses::default(),
+            last_fence: 0,
             rules,
             idle: VecDeque::new(),
             forgotten: None,
@@ -262,9 +265,7 @@ impl Log for MemoryLog {
 
     fn open_streams(&self, room: &RoomName, sight: Sight) -> Vec<StreamView> {
         let streams = self.rooms.get(room).and_then(Room::streams).into_iter().flat_map(Streams::iter);
-        let views = streams.filter_map(|stream| stream.view(sight));
-        let open = views.filter(|view| view.state == StreamState::Open);
-        open.map(|view| StreamView { content: String::new(), ..view }).collect()
+        streams.filter_map(|stream| stream.glance(sight)).collect()
     }
 
     fn view_stream(&self, room: &RoomName, stream: &StreamName, sight: Sight) -> Option<StreamView> {

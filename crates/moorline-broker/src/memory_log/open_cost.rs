@@ -29,7 +29,7 @@ impl OpenCost {
         let is_over = self.bytes + more > self.max_bytes
             || is_client(principal)
                 && (self.clients_bytes + more > clients_max || of_client + more > clients_max / 16);
-        if is_over { Err(StreamError::TooMany) } else { Ok(()) }
+        if is_over { Err(StreamError::NoSpace) } else { Ok(()) }
     }
 
     /// An open stream costs so much instead.

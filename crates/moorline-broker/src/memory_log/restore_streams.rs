@@ -26,9 +26,13 @@ impl MemoryLog {
                     self.cut_to_end(id.room, id.stream);
                     let open =
                         Open { principal, session: None, data, except, lease, expected: Expected::Any };
-                    self.add_stream(id.room, Stream::new((id.stream.clone(), id.first), &open, now));
+                    self.add_stream(id.room, Stream::new((id.stream.clone(), id.first, fence), &open, now));
                 }
+                self.last_fence = self.last_fence.max(fence);
+            }
+            StreamChange::Reopened { fence, lease } if is_known => {
                 self.with_stream(id.room, id.stream, |kept| kept.stream.restore_fence(fence, lease, now));
+                self.last_fence = self.last_fence.max(fence);
                 self.forget_lease(id.room, id.stream);
             }
             StreamChange::Text(content) if is_known => {
@@ -62,6 +66,12 @@ impl MemoryLog {
             self.end_with(id.room, id.stream, record);
         }
         self.restore_record(id.room, epoch, record.clone(), now);
+    }
+
+    /// The present right to write to a stream; none where it is not kept.
+    #[must_use]
+    pub fn fence(&self, id: StreamId<'_>) -> Option<u64> {
+        self.stream_of(id.room, id.stream).filter(|_| self.keeps_stream(id)).map(Stream::fence)
     }
 
     /// Whether a stream is still kept: that one, and no other of its name.

@@ -12,17 +12,20 @@ use moorline_proto::stream::{
 };
 use moorline_proto::time::{Now, Timestamp};
 
+use super::MemoryLog;
 use super::age::LogTime;
 use super::lapses::Reason;
 use super::room::Room;
-use super::streams::{Kept, Streams};
-use super::{DROPPED_PER_EXPIRE, MemoryLog};
+use super::streams::Kept;
 use crate::log::{New, Streamed};
+
+/// How many streams one call of [`Log::lapse`](crate::Log::lapse) looks at: a few milliseconds, where many leases end at one moment.
+const LAPSED_PER_CALL: usize = 512;
 
 /// What changed in a stream, for who keeps a journal. [`StreamId::first`] tells it from another one of that name.
 #[derive(Clone, Copy, Debug)]
 pub enum StreamChange<'a> {
-    /// It was opened, perhaps anew.
+    /// It was opened.
     Opened {
         /// Whom its producer speaks for.
         principal: &'a str,
@@ -34,6 +37,13 @@ pub enum StreamChange<'a> {
         data: Option<&'a Bytes>,
         /// Who it is not for.
         except: Option<&'a Arc<Except>>,
+    },
+    /// It was opened anew.
+    Reopened {
+        /// The present holder's right.
+        fence: u64,
+        /// How long its producer may be silent.
+        lease: Lease,
     },
     /// It got text.
     Text(&'a str),
@@ -119,7 +129,7 @@ impl MemoryLog {
     /// Does what [`Log::lapse`](crate::Log::lapse) does, and says what changed.
     pub fn lapse_noting(&mut self, now: Now, note: Noting<'_>) -> Vec<(RoomName, New)> {
         let mut all = Vec::new();
-        while all.len() < DROPPED_PER_EXPIRE {
+        for _ in 0..LAPSED_PER_CALL {
             let Some((room, name, reason)) = self.lapses.take_due(now.instant) else { break };
             let Some(kept) = self.stream_mut(&room, &name) else { continue };
             match reason {
@@ -156,40 +166,45 @@ impl MemoryLog {
     }
 
     fn open(&mut self, call: &mut Call<'_>, open: &Open) -> Result<Done, StreamError> {
-        if let Some(kept) = self.stream_mut(call.room, call.name) {
-            kept.stream.reopen(open, call.now)?;
+        let fence = self.next_fence(call.now);
+        let change = if let Some(kept) = self.stream_mut(call.room, call.name) {
+            kept.stream.reopen(open, fence, call.now)?;
             self.forget_lease(call.room, call.name);
+            StreamChange::Reopened { fence, lease: open.lease }
         } else {
-            if matches!(open.expected, Expected::Length(1..)) {
-                return Err(StreamError::NotFound);
-            }
-            // The empty piece that says that it begins takes the next number.
-            let (_, first) = self.next_offset(call.room).map_err(|_| StreamError::OffsetsExhausted)?;
-            let stream = Stream::new((call.name.clone(), first), open, call.now);
-            let room = self.rooms.get(call.room);
-            let is_full = room.and_then(Room::streams).is_some_and(|s| s.open() >= Streams::OPEN_MAX);
-            if is_full {
-                return Err(StreamError::TooMany);
-            }
-            self.open_cost.admit(&open.principal, stream.cost_bytes())?;
-            self.add_stream(call.room, stream);
-        }
+            self.begin(call, open, fence)?;
+            let (principal, lease) = (&*open.principal, open.lease);
+            let (data, except) = (open.data.as_ref(), open.except.as_ref());
+            StreamChange::Opened { principal, fence, lease, data, except }
+        };
+        self.last_fence = fence;
         let Some(stream) = self.stream_of(call.room, call.name) else { return Err(StreamError::NotFound) };
-        let (fence, at, lease) = (stream.fence(), stream.at(), stream.lease());
-        let first = stream.first();
-        call.note(
-            first,
-            StreamChange::Opened {
-                principal: &open.principal,
-                fence,
-                lease,
-                data: open.data.as_ref(),
-                except: open.except.as_ref(),
-            },
-        );
+        let at = stream.at();
+        call.note(stream.first(), change);
         self.show(call);
         self.attend(call.room, call.name);
         Ok(Done::Opened { fence, at })
+    }
+
+    /// Above all that were given, whatever became of their streams: milliseconds, so that nothing has to be kept for it.
+    fn next_fence(&self, now: Now) -> u64 {
+        now.timestamp.0.max(self.last_fence + 1)
+    }
+
+    fn begin(&mut self, call: &Call<'_>, open: &Open, fence: u64) -> Result<(), StreamError> {
+        if matches!(open.expected, Expected::Length(1..)) {
+            return Err(StreamError::NotFound);
+        }
+        // The empty piece that says that it begins takes the next number.
+        let (_, first) = self.next_offset(call.room).map_err(|_| StreamError::OffsetsExhausted)?;
+        let stream = Stream::new((call.name.clone(), first, fence), open, call.now);
+        let streams = self.rooms.get(call.room).and_then(Room::streams);
+        if streams.is_some_and(|streams| !streams.has_place_for(&open.principal)) {
+            return Err(StreamError::TooMany);
+        }
+        self.open_cost.admit(&open.principal, stream.cost_bytes())?;
+        self.add_stream(call.room, stream);
+        Ok(())
     }
 
     /// A room has one more open stream.

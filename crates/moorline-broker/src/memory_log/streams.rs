@@ -9,6 +9,7 @@ use moorline_proto::position::Offset;
 use moorline_proto::stream::{Entry, Piece, Stream};
 
 use super::lapses::Ticket;
+use crate::log::is_client;
 
 /// A stream, and when the log is to look at it.
 pub(super) struct Kept {
@@ -22,7 +23,8 @@ pub(super) struct Kept {
 /// Those that are open, and those whose terminal record is kept.
 #[derive(Default)]
 pub(super) struct Streams {
-    by_name: BTreeMap<StreamName, Kept>,
+    /// Boxed: most rooms have one or none, and a node of the tree has space for eleven.
+    by_name: BTreeMap<StreamName, Box<Kept>>,
     /// Which stream each kept terminal record ended.
     ends: BTreeMap<Offset, StreamName>,
 }
@@ -36,25 +38,31 @@ impl Streams {
     }
 
     pub(super) fn get(&self, name: &StreamName) -> Option<&Kept> {
-        self.by_name.get(name)
+        self.by_name.get(name).map(|kept| &**kept)
     }
 
     pub(super) fn get_mut(&mut self, name: &StreamName) -> Option<&mut Kept> {
-        self.by_name.get_mut(name)
+        self.by_name.get_mut(name).map(|kept| &mut **kept)
     }
 
     pub(super) fn insert(&mut self, kept: Kept) {
-        self.by_name.insert(kept.stream.name().clone(), kept);
+        self.by_name.insert(kept.stream.name().clone(), Box::new(kept));
     }
 
     pub(super) fn remove_open(&mut self, name: &StreamName) -> Option<Kept> {
         self.by_name.get(name).filter(|kept| kept.stream.is_open())?;
-        self.by_name.remove(name)
+        self.by_name.remove(name).map(|kept| *kept)
     }
 
-    /// How many are open.
-    pub(super) fn open(&self) -> usize {
-        self.by_name.len() - self.ends.len()
+    /// Whether a principal may open one more. Clients have half of a room's together, and one of them a quarter of that: no client can take
+    /// them from the application, nor from all others.
+    pub(super) fn has_place_for(&self, principal: &str) -> bool {
+        let open = || self.iter().filter(|stream| stream.is_open()).map(Stream::principal);
+        let clients_max = Self::OPEN_MAX / 2;
+        open().count() < Self::OPEN_MAX
+            && (!is_client(principal)
+                || open().filter(|other| is_client(other)).count() < clients_max
+                    && open().filter(|other| ***other == *principal).count() < clients_max / 4)
     }
 
     /// A stream has its terminal record.
@@ -64,7 +72,9 @@ impl Streams {
 
     /// The record at an offset is gone, and with it the stream that it ended. Returns what that cost.
     pub(super) fn drop_ended(&mut self, end: Offset) -> usize {
-        let gone = self.ends.remove(&end).and_then(|name| self.by_name.remove(&name));
+        let Some(name) = self.ends.remove(&end) else { return 0 };
+        let is_it = self.by_name.get(&name).is_some_and(|kept| kept.stream.end() == Some(end));
+        let gone = if is_it { self.by_name.remove(&name) } else { None };
         gone.map_or(0, |kept| kept.stream.cost_bytes())
     }
 

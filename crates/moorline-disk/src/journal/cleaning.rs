@@ -246,6 +246,11 @@ fn rest_of<'a>(
             let name = RoomName::stored(room).map_err(wrong)?;
             let stream_name = StreamName::new(stream).map_err(wrong)?;
             let id = StreamId { room: &name, stream: &stream_name, first: entry::offset(first)? };
+            let is_replaced =
+                matches!(change, StreamRow::Reopened { fence, .. } if memory.fence(id) != Some(fence));
+            if is_replaced && memory.keeps_stream(id) {
+                return Ok(None);
+            }
             if memory.keeps_stream(id) {
                 return Ok(Some(Entry::Stream { room, stream, first, change }));
             }

@@ -71,15 +71,15 @@ impl Stream {
     /// The flat share of bookkeeping in what a stream costs, in bytes.
     const BOOKKEEPING: usize = 512;
 
-    /// A stream without text, of which nothing is shown. Its first piece will have the number `first`.
+    /// A stream without text, of which nothing is shown. Its first piece will have the number `first`, its first holder's right is
+    /// `fence`.
     #[must_use]
-    pub fn new((name, first): (StreamName, Offset), open: &Open, now: Now) -> Self {
+    pub fn new((name, first, fence): (StreamName, Offset, u64), open: &Open, now: Now) -> Self {
         Self {
             name,
             first,
             principal: Arc::clone(&open.principal),
-            // No earlier stream of that name had so high a number, unless it was opened anew more often than the room got records.
-            fence: first.0,
+            fence,
             session: open.session.clone(),
             lease: open.lease,
             lease_until: now.instant + open.lease.time(),
@@ -186,11 +186,11 @@ impl Stream {
             + self.shown.len() * std::mem::size_of::<Shown>()
     }
 
-    /// A new holder takes it over.
+    /// A new holder takes it over, with a right above all that were given.
     ///
     /// # Errors
     /// It ended, is another principal's, or stands otherwise than expected.
-    pub fn reopen(&mut self, open: &Open, now: Now) -> Result<(), StreamError> {
+    pub fn reopen(&mut self, open: &Open, fence: u64, now: Now) -> Result<(), StreamError> {
         if !self.is_open() {
             return Err(StreamError::Ended);
         }
@@ -202,7 +202,7 @@ impl Stream {
             Expected::Length(at) if at != self.at() => return Err(StreamError::AtMismatch { at: self.at() }),
             Expected::Any | Expected::Length(_) => {}
         }
-        self.fence += 1;
+        self.fence = fence;
         self.session.clone_from(&open.session);
         self.lease = open.lease;
         self.renew(now);
@@ -401,25 +401,41 @@ impl Stream {
 
     /// As far as it is in sight; none where it is not.
     #[must_use]
-    pub fn view(&self, Sight { head, accepted }: Sight) -> Option<StreamView> {
-        let shown = self.shown.partition_point(|shown| shown.offset <= head);
-        let last = shown.checked_sub(1)?;
-        let state = match self.ending.as_ref().filter(|ending| ending.offset <= head) {
+    pub fn view(&self, sight: Sight) -> Option<StreamView> {
+        let (bytes, at) = self.length_in(sight)?;
+        let state = match self.ending.as_ref().filter(|ending| ending.offset <= sight.head) {
             None => StreamState::Open,
             Some(ending) if ending.is_orphaned => StreamState::Orphaned,
             Some(ending) => StreamState::Ended(outcome_of(&ending.message)),
         };
-        let (bytes, at) = match accepted {
-            true => (self.text.len(), self.length),
-            false => (self.shown[last].end_bytes as usize, self.shown[last].end_at),
-        };
+        let (stream, content) = (self.name.clone(), self.text[..bytes].to_owned());
+        Some(StreamView { stream, state, at, content, data: self.data.clone(), cancel: self.cancel })
+    }
+
+    /// The same of one that is open there, without its text; none where it is not.
+    #[must_use]
+    pub fn glance(&self, sight: Sight) -> Option<StreamView> {
+        if self.end().is_some_and(|end| end <= sight.head) {
+            return None;
+        }
+        let (_, at) = self.length_in(sight)?;
         Some(StreamView {
             stream: self.name.clone(),
-            state,
-            at: at.into(),
-            content: self.text[..bytes].to_owned(),
+            state: StreamState::Open,
+            at,
+            content: String::new(),
             data: self.data.clone(),
             cancel: self.cancel,
+        })
+    }
+
+    /// How much of its text is in sight, in bytes and in code points; none where it is not.
+    fn length_in(&self, Sight { head, accepted }: Sight) -> Option<(usize, u64)> {
+        let shown = self.shown.partition_point(|shown| shown.offset <= head);
+        let last = self.shown.get(shown.checked_sub(1)?)?;
+        Some(match accepted {
+            true => (self.text.len(), self.at()),
+            false => (last.end_bytes as usize, last.end_at.into()),
         })
     }
 }

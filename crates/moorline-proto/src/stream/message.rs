@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Outcome;
+use crate::codec::present;
 use crate::id::StreamName;
 use crate::message::Message;
 
@@ -50,9 +51,9 @@ pub(super) fn outcome_of(message: &Message) -> Outcome {
     struct Terminal<'a> {
         #[serde(rename = "type")]
         kind: &'a str,
-        #[serde(borrow)]
+        #[serde(borrow, default, deserialize_with = "present")]
         message: Option<&'a RawValue>,
-        #[serde(borrow)]
+        #[serde(borrow, default, deserialize_with = "present")]
         error: Option<&'a RawValue>,
     }
     let json = |raw: Option<&RawValue>| raw.map(|raw| Bytes::copy_from_slice(raw.get().as_bytes()));

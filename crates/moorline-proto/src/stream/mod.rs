@@ -221,9 +221,14 @@ pub enum StreamError {
     /// There is no such stream.
     #[error("there is no such stream")]
     NotFound,
-    /// The room has as many open streams as it may have, or all of them, or those of this client, take as much memory as they may.
-    #[error("there are too many open streams (64 of a room; together a quarter of retention.total_bytes)")]
+    /// The room has as many open streams as it may have, of anybody, of clients, or of this client. Retry when one has ended.
+    #[error("the room has too many open streams: 64, of clients 32, of one client 8")]
     TooMany,
+    /// Open streams, of anybody, of clients, or of this client, take as much memory as they may. Retry when some have ended.
+    #[error(
+        "no space for more of open streams: a quarter of retention.total_bytes, clients half of that, one client a sixteenth of theirs"
+    )]
+    NoSpace,
     /// The room has used up its numbers. Never seen.
     #[error("the room has no numbers left")]
     OffsetsExhausted,
@@ -241,7 +246,7 @@ impl StreamError {
             Self::AtMismatch { .. } => ErrorCode::AtMismatch,
             Self::TooBig => ErrorCode::StreamTooBig,
             Self::NotFound => ErrorCode::NotFound,
-            Self::TooMany => ErrorCode::Overloaded,
+            Self::TooMany | Self::NoSpace => ErrorCode::Overloaded,
             Self::OffsetsExhausted => ErrorCode::Internal,
         };
         let at = if let Self::AtMismatch { at } = self { Some(*at) } else { None };

@@ -14,7 +14,7 @@ fn opening() -> Open {
 
 /// With that text, shown in pieces of so many code points, from offset 10 on.
 fn stream(text: &str, piece: usize) -> (Stream, Holder) {
-    let mut stream = Stream::new((StreamName::new("s").unwrap(), Offset(10)), &opening(), now(0));
+    let mut stream = Stream::new((StreamName::new("s").unwrap(), Offset(10), 1), &opening(), now(0));
     let holder = Holder { principal: "key/k".into(), session: None, fence: stream.fence() };
     let letters: Vec<char> = text.chars().collect();
     for (offset, piece) in (10..).zip(letters.chunks(piece)) {
