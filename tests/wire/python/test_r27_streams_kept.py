@@ -145,8 +145,22 @@ def test_r27_streams_that_are_open_stay_when_a_room_is_cleared(server, connect, 
 
 # --- bounds ---
 
-def test_r27_streams_a_room_has_64_open_ones(server, connect, by):
-    room = unique("room")
+def test_r27_streams_one_client_has_half_of_a_room_s(server, connect):
+    room, greedy = unique("room"), connect(server)
+    for n in range(32):
+        Stream(greedy, room, f"greedy {n}")
+    fails(greedy, "overloaded", "open", room)
+    others = [Stream(connect(server), room, f"other {n}") for n in range(16)]
+    fails(connect(server), "overloaded", "open", room)
+    for n in range(16):
+        Stream(server, room, f"the application's {n}")
+    fails(server, "overloaded", "open", room)
+    others[0].end()
+    Stream(connect(server), room)
+
+
+def test_r27_streams_a_room_has_64_open_ones(server, connect):
+    room, by = unique("room"), server
     streams = [Stream(by, room, f"s{n}") for n in range(64)]
     fails(connect(server), "overloaded", "open", room)
     fails(by, "overloaded", "open", room, "one-more")

@@ -54,15 +54,14 @@ impl Streams {
         self.by_name.remove(name).map(|kept| *kept)
     }
 
-    /// Whether a principal may open one more. Clients have half of a room's together, and one of them a quarter of that: no client can take
-    /// them from the application, nor from all others.
+    /// Whether a principal may open one more. One client has half of a room's, and all of them together three quarters: no client can take
+    /// them from the application, nor one of them from all others.
     pub(super) fn has_place_for(&self, principal: &str) -> bool {
         let open = || self.iter().filter(|stream| stream.is_open()).map(Stream::principal);
-        let clients_max = Self::OPEN_MAX / 2;
         open().count() < Self::OPEN_MAX
             && (!is_client(principal)
-                || open().filter(|other| is_client(other)).count() < clients_max
-                    && open().filter(|other| ***other == *principal).count() < clients_max / 4)
+                || open().filter(|other| is_client(other)).count() < Self::OPEN_MAX / 4 * 3
+                    && open().filter(|other| ***other == *principal).count() < Self::OPEN_MAX / 2)
     }
 
     /// A stream has its terminal record.

@@ -222,7 +222,7 @@ pub enum StreamError {
     #[error("there is no such stream")]
     NotFound,
     /// The room has as many open streams as it may have, of anybody, of clients, or of this client. Retry when one has ended.
-    #[error("the room has too many open streams: 64, of clients 32, of one client 8")]
+    #[error("the room has too many open streams: 64, of clients 48, of one client 32")]
     TooMany,
     /// Open streams, of anybody, of clients, or of this client, take as much memory as they may. Retry when some have ended.
     #[error(
