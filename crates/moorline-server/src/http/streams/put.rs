@@ -147,7 +147,7 @@ impl Writer {
             let until = *until.get_or_insert_with(|| Instant::now() + TRY_FOR);
             let next = Instant::now() + refused.retry_in.map_or(TRY_EVERY, |wait| wait.max(TRY_EVERY));
             if next > until {
-                return Err(self.given_up(refused));
+                return Err(self.given_up(&refused));
             }
             tokio::select! {
                 biased;
@@ -243,17 +243,17 @@ impl Writer {
 
     /// The stream stays open: its producer goes on once there is a server again.
     fn draining(&self) -> Rejection {
-        self.left_open(Rejection::new(ErrorCode::Unavailable, "the server drains"))
+        self.left_open(ErrorCode::Unavailable, "the server drains")
     }
 
-    fn given_up(&self, refused: Rejection) -> Rejection {
+    fn given_up(&self, refused: &Rejection) -> Rejection {
         let why = format!("{}, for {} s now", refused.message, TRY_FOR.as_secs());
-        self.left_open(Rejection { message: why, ..refused })
+        Rejection { retry_in: refused.retry_in, ..self.left_open(refused.code, &why) }
     }
 
-    fn left_open(&self, refused: Rejection) -> Rejection {
-        let message = format!("{}: go on with ?at={} within the stream's lease", refused.message, self.at);
-        Rejection { message, at: Some(self.at), ..refused }
+    fn left_open(&self, code: ErrorCode, why: &str) -> Rejection {
+        let why = format!("{why}: go on with ?at={} within the stream's lease", self.at);
+        Rejection { at: Some(self.at), ..Rejection::new(code, why) }
     }
 }
 
