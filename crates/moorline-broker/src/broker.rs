@@ -161,13 +161,14 @@ pub trait Broker: Send + Sync + 'static {
         command: Command,
     ) -> BoxFuture<'static, Result<Done, BrokerError>>;
 
-    /// The open streams of a room, sorted, without their texts.
+    /// The open streams of a room, sorted, without their texts; their lengths as [`Broker::view_stream`] has them.
     ///
     /// # Errors
     /// [`BrokerError::Unavailable`].
     fn open_streams(&self, room: RoomName) -> BoxFuture<'static, Result<Vec<StreamView>, BrokerError>>;
 
-    /// One stream, as far as readers may see it; none where it is not kept.
+    /// One stream, with all of its text that is kept, also what waits to be shown to readers; none where the stream is not kept.
+    /// Text that is not yet as safe as the broker's strongest durability is not shown, and meanwhile what waits may be missing.
     ///
     /// # Errors
     /// [`BrokerError::Unavailable`].

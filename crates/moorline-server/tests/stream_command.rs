@@ -121,6 +121,14 @@ fn r27_streams_what_is_no_text_is_exit_code_1_and_a_wrong_name_2() {
         let (code, _, errors) = end(running);
         assert!(code == 2 && !errors.is_empty(), "{wrong:?}: {errors}");
     }
+    // Those may be names, and cannot be written into a URL.
+    for wrong in
+        [&["stream", "r", "--stream", "."][..], &["stream", "r", "--stream", ".."], &["stream", ".."]]
+    {
+        let (running, _input) = start(&url, wrong);
+        let (code, output, errors) = end(running);
+        assert!(code == 2 && output.is_empty() && errors.contains("choose another"), "{wrong:?}: {errors}");
+    }
 }
 
 /// A directory that goes with the test.

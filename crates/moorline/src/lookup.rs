@@ -2,12 +2,13 @@
 
 use futures_util::future::join_all;
 use moorline_broker::ReadLimit;
+use moorline_proto::batch::{self, ReadFrom};
 use moorline_proto::error::{ErrorCode, Rejection};
 use moorline_proto::frame::{Presence, PresentSession};
 use moorline_proto::id::{RoomName, SessionId, UserId};
-use moorline_proto::position::{Epoch, Offset};
+use moorline_proto::position::{Epoch, Offset, Position};
 use moorline_proto::record::Record;
-use moorline_proto::resume::{ResetReason, Resume, resume};
+use moorline_proto::resume::{ResetReason, Resume, RoomState, resume};
 use moorline_proto::shard::{Host, RoomView, SessionFilter, SessionView, Shard};
 use moorline_proto::time::Now;
 use serde::Serialize;
@@ -62,9 +63,12 @@ pub struct History {
     pub epoch: Epoch,
     /// The records.
     pub records: Vec<Record>,
-    /// What is lost before them: why, after which offset, up to which.
-    pub reset: Option<(ResetReason, Option<Offset>, Offset)>,
+    /// What is lost before them: why, after which offset, up to which. They begin behind that.
+    pub reset: Option<Lost>,
 }
+
+/// Why, after which offset, up to which.
+type Lost = (ResetReason, Option<Offset>, Offset);
 
 /// The node's totals.
 #[derive(Clone, Debug, Serialize)]
@@ -247,40 +251,37 @@ impl Node {
         Ok(RoomDetail { room: room.clone(), epoch, message_id, oldest, connected, absent, sessions })
     }
 
-    /// The records of a room behind an offset, or from the oldest that is kept.
+    /// The records of a room behind an offset, or behind what is lost there; without one all that is kept, from the oldest.
     ///
     /// # Errors
-    /// The broker does not answer.
+    /// The broker does not answer; `overloaded` where the room loses more at every look.
     pub async fn history(
         &self,
         room: &RoomName,
         after: Option<Offset>,
         limit: usize,
     ) -> Result<History, Rejection> {
-        let asked = after;
-        let after = asked.unwrap_or(Offset::START);
-        let page = self.read(room, after, limit.clamp(1, SessionFilter::MAX)).await?;
-        let position = moorline_proto::position::Position { epoch: page.state.epoch, offset: after };
-        let reset = match resume(position, &page.state) {
-            Resume::Continue(_) => None,
-            Resume::Reset { reason, from, to } => Some((reason, from, to)),
-        };
-        Ok(History {
-            epoch: page.state.epoch,
-            records: page.records,
-            reset: reset.filter(|_| asked.is_some()),
-        })
+        const LOOKS_MAX: usize = 16;
+        let limit = limit.clamp(1, SessionFilter::MAX);
+        let asked = after.unwrap_or(Offset::START);
+        let mut from = asked;
+        for _ in 0..LOOKS_MAX {
+            let page = self.read(room, from, limit).await?;
+            let reset = after.and_then(|after| lost_behind(after, &page.state));
+            let begin = reset.map_or(asked, |(.., to)| to);
+            // Text of open streams stays where all else was cut: it has no place here, and may be merged with what has.
+            if from <= begin && page.records.first().is_none_or(|first| first.offset > begin) {
+                return Ok(History { epoch: page.state.epoch, records: page.records, reset });
+            }
+            from = begin;
+        }
+        Err(Rejection::new(ErrorCode::Overloaded, "the room loses messages faster than they are read"))
     }
 
-    async fn read(
-        &self,
-        room: &RoomName,
-        after: Offset,
-        records: usize,
-    ) -> Result<moorline_proto::batch::Page, Rejection> {
+    async fn read(&self, room: &RoomName, after: Offset, records: usize) -> Result<batch::Page, Rejection> {
         const BYTES: usize = 4 * 1024 * 1024;
         let limit = ReadLimit { records, bytes: BYTES };
-        let from = moorline_proto::batch::ReadFrom::After(after);
+        let from = ReadFrom::After(after);
         self.broker().read(room.clone(), from, limit).await.map_err(|error| error.rejection())
     }
 
@@ -353,6 +354,14 @@ impl Node {
         sessions.sort_unstable();
         sessions.truncate(Presence::MAX_LISTED);
         Presence { room, count, sessions }
+    }
+}
+
+/// What a reader that stands there has lost.
+fn lost_behind(after: Offset, state: &RoomState) -> Option<Lost> {
+    match resume(Position { epoch: state.epoch, offset: after }, state) {
+        Resume::Continue(_) => None,
+        Resume::Reset { reason, from, to } => Some((reason, from, to)),
     }
 }
 

@@ -73,7 +73,7 @@ impl Node {
         self.ask_stream(room, Some(stream), command).await
     }
 
-    /// The open streams of a room, sorted by name, without their texts. At most 64.
+    /// The open streams of a room, sorted by name, without their texts; their lengths as [`Node::view_stream`] has them. At most 64.
     ///
     /// # Errors
     /// `room_invalid` for a room that is somebody's own; or the broker does not answer.
@@ -82,7 +82,8 @@ impl Node {
         self.broker().open_streams(room.clone()).await.map_err(|error| error.rejection())
     }
 
-    /// One stream, also one that has ended, with its text as far as readers may see it; none where it is not kept.
+    /// One stream, also one that has ended, with all of its text that is kept, also what is not sent to readers yet; the last 50 ms may
+    /// be missing while the store writes. None where the stream is not kept.
     ///
     /// # Errors
     /// `room_invalid` for a room that is somebody's own; or the broker does not answer.

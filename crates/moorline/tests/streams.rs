@@ -12,7 +12,8 @@ use axum::routing::get;
 use moorline::stream::{Lease, Outcome, StreamState};
 use moorline::transport::{UpgradeError, axum::Upgrade};
 use moorline::{
-    Answer, Config, Endpoint, ErrorCode, Identity, Node, RoomName, SessionId, StreamAct, StreamName, UserId,
+    Answer, Config, Endpoint, ErrorCode, History, Identity, Node, Offset, RoomName, SessionId, StreamAct,
+    StreamName, UserId,
 };
 use serde_json::{Value, json};
 use support::Client;
@@ -62,6 +63,13 @@ impl Ground {
         let established = client.frame().await;
         assert_eq!(established["type"], "connection_established", "{established}");
         (client, established)
+    }
+
+    /// Waits until readers were sent all of the text.
+    async fn shown(&self, producer: &Producer) {
+        let (mut client, _) = self.connect("user=shown").await;
+        let view = self.node.view_stream(&lobby(), &producer.stream).await.unwrap().unwrap();
+        Text::default().read(&mut client, Some(&view.content)).await;
     }
 
     async fn open(&self, lease: Lease) -> Producer {
@@ -283,6 +291,37 @@ async fn r27_streams_are_listed_and_shown() {
     assert_eq!(ground.node.view_stream(&lobby(), &other).await.unwrap(), None);
     let refused = ground.node.stream(lobby(), Some(other), StreamAct::Cancel, "test").await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::NotFound);
+}
+
+#[tokio::test]
+async fn r27_streams_messages_begin_behind_what_is_said_to_be_lost() {
+    let ground = Ground::start().await;
+    let (node, room) = (&ground.node, lobby());
+    let history = async |after: Option<u64>| node.history(&room, after.map(Offset), 100).await.unwrap();
+    let mut producer = ground.open(Lease::DEFAULT).await;
+    producer.append("before ").await;
+    ground.shown(&producer).await;
+    node.clear(&room).await.unwrap();
+    let cut = node.room(&room).await.unwrap().message_id;
+    producer.append("after").await;
+    let text = |history: &History| {
+        let envelopes = history.records.iter().map(|record| {
+            let envelope = record.message.envelope(&room, Some(record.offset), record.timestamp);
+            serde_json::from_slice::<Value>(&envelope).unwrap()
+        });
+        envelopes.filter_map(|chunk| Some(chunk["content"].as_str()?.to_owned())).collect::<String>()
+    };
+    ground.shown(&producer).await;
+    let whole = history(None).await;
+    assert!(whole.reset.is_none() && text(&whole) == "before after");
+    for after in (0..cut.0).chain([1_000]) {
+        let history = history(Some(after)).await;
+        assert_eq!(history.reset.map(|(.., to)| to), Some(cut), "after {after}");
+        assert!(history.records.iter().all(|record| record.offset > cut), "after {after}: {history:?}");
+        assert_eq!(text(&history), "after", "after {after}");
+    }
+    let rest = history(Some(cut.0)).await;
+    assert!(rest.reset.is_none() && text(&rest) == "after");
 }
 
 #[tokio::test]

@@ -263,7 +263,7 @@ pub struct Sight {
     pub accepted: bool,
 }
 
-/// How a stream stands, for who looks at it from outside. Shows what readers may see.
+/// How a stream stands, for who looks at it from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamView {
     /// Its name.

@@ -52,13 +52,7 @@ enum Stopped {
 }
 
 pub(crate) fn run(arguments: &Stream) -> anyhow::Result<()> {
-    let wrong = |what: &str, why: &dyn std::fmt::Display| UsageError::new(format!("the {what} {why}"));
-    let room = RoomName::new(&arguments.room).map_err(|why| wrong("room name", &why))?;
-    let stream = match &arguments.stream {
-        Some(name) => StreamName::new(name),
-        None => StreamName::new(&uuid::Uuid::now_v7().to_string()),
-    };
-    let stream = stream.map_err(|why| wrong("stream name", &why))?;
+    let (room, stream) = names(arguments)?;
     let server = Server::new(&arguments.server)?;
     client::block_on(async {
         let interrupted = listen::stop_signal()?;
@@ -69,6 +63,26 @@ pub(crate) fn run(arguments: &Stream) -> anyhow::Result<()> {
         let written = write(producer, || Inflow::new(stdin(), TAKE_MAX), interrupted).await?;
         shown(arguments.output.output, (&room, &stream), written)
     })
+}
+
+/// The room and the stream. They have to stand in the paths of URLs: what cannot is refused while nothing is open yet.
+fn names(arguments: &Stream) -> Result<(RoomName, StreamName), UsageError> {
+    let wrong = |what: &str, why: &dyn std::fmt::Display| UsageError::new(format!("the {what} name {why}"));
+    let room = RoomName::new(&arguments.room).map_err(|why| wrong("room", &why))?;
+    let stream = match &arguments.stream {
+        Some(name) => StreamName::new(name),
+        None => StreamName::new(&uuid::Uuid::now_v7().to_string()),
+    };
+    let stream = stream.map_err(|why| wrong("stream", &why))?;
+    for (what, name) in [("room", room.as_str()), ("stream", stream.as_str())] {
+        if matches!(name, "." | "..") {
+            return Err(wrong(
+                what,
+                &"is part of a URL, where `.` and `..` mean something else: choose another",
+            ));
+        }
+    }
+    Ok((room, stream))
 }
 
 /// The length of the text, and the terminal record.

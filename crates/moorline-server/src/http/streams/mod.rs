@@ -53,7 +53,8 @@ pub(crate) struct Streams {
 #[serde(deny_unknown_fields)]
 struct OpenStream {
     stream: String,
-    /// The length of its text in Unicode code points, as far as readers may see it.
+    /// The length of its text in Unicode code points: of all that is kept, also what is not sent to readers yet; the last 50 ms may be
+    /// missing while the store writes.
     at: u64,
     /// What opening gave for the readers, or null.
     #[schema(required, value_type = Option<Object>)]
@@ -87,8 +88,9 @@ pub(crate) struct Stream {
     room: String,
     stream: String,
     state: Standing,
-    /// The length of its text in Unicode code points, as far as readers may see it.
+    /// The length of its text in Unicode code points.
     at: u64,
+    /// All of its text that is kept, also what is not sent to readers yet; the last 50 ms may be missing while the store writes.
     content: String,
     /// What opening gave for the readers, or null.
     #[schema(required, value_type = Option<Object>)]

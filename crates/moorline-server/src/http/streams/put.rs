@@ -14,6 +14,7 @@ use moorline_proto::id::StreamName;
 use moorline_proto::stream::{CHUNK_MAX_BYTES, Expected, Outcome};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::caller::Caller;
@@ -28,6 +29,9 @@ pub(crate) const PATH: &str = "/v1/rooms/{room}/streams/{stream}";
 /// The lease is renewed when nothing came for so long. Its answer tells whether somebody asks to stop: long before the lease
 /// would run out.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// How long what the server cannot do at present is tried again: shorter than the lease, so that it is there to be gone on with.
+const TRY_FOR: Duration = Duration::from_secs(10);
+const TRY_EVERY: Duration = Duration::from_millis(250);
 /// How long a client that was refused within its body may go on sending, to read the answer then.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -54,7 +58,8 @@ pub(crate) struct Written {
 
 /// Opens a stream, appends the body as it comes, and ends the stream with it.
 ///
-/// The body is text in UTF-8, of any length up to the stream's bound and of any duration.
+/// The body is text in UTF-8, of any length up to the stream's bound and of any duration. What the server cannot do at the
+/// moment (`unavailable`, `overloaded`) it tries again for up to 10 s in a row; then that is the answer, and the stream stays open for `at`.
 #[utoipa::path(put, path = "/v1/rooms/{room}/streams/{stream}", tag = "streams", params(("room" = schema::Room, Path, description = "The room's name"), ("stream" = schema::StreamName, Path, description = "The stream's name"), Place),
     request_body(content = String, content_type = "text/plain"),
     responses((status = 200, description = "All of it was appended, and the stream is complete", body = Written), Invalid, Missing, Conflicting))]
@@ -130,6 +135,28 @@ impl Writer {
         self.node.stream(self.room.clone(), Some(self.stream.clone()), act, &self.caller.name).await
     }
 
+    /// Asks again what may pass by itself, a disk that is full or a share that is used up: a body that was read cannot be
+    /// asked for again.
+    async fn persist(&self, act: StreamAct) -> Result<Answer, Rejection> {
+        let mut until = None;
+        loop {
+            let refused = match self.ask(act.clone()).await {
+                Err(refused) if may_pass(refused.code) => refused,
+                answered => return answered,
+            };
+            let until = *until.get_or_insert_with(|| Instant::now() + TRY_FOR);
+            let next = Instant::now() + refused.retry_in.map_or(TRY_EVERY, |wait| wait.max(TRY_EVERY));
+            if next > until {
+                return Err(self.given_up(&refused));
+            }
+            tokio::select! {
+                biased;
+                () = self.node.drains() => return Err(self.draining()),
+                () = tokio::time::sleep_until(next) => {}
+            }
+        }
+    }
+
     async fn open(&mut self, at: Option<u64>) -> Result<(), Rejection> {
         let expected = at.map_or(Expected::Nothing, Expected::Length);
         let (room, stream) = (self.room.clone(), self.stream.clone());
@@ -173,7 +200,7 @@ impl Writer {
 
     async fn append(&self, content: Box<str>) -> Result<Appended, Rejection> {
         let act = StreamAct::Append { fence: self.fence, at: self.at, content };
-        match self.ask(act).await? {
+        match self.persist(act).await? {
             Answer::Appended { at, cancel } => Ok(Appended { at, cancel }),
             _ => Err(Rejection::new(ErrorCode::Internal, "an append was answered otherwise")),
         }
@@ -208,7 +235,7 @@ impl Writer {
     }
 
     async fn finish(&self, outcome: Outcome) -> Result<Written, Rejection> {
-        match self.ask(StreamAct::End { fence: self.fence, outcome }).await? {
+        match self.persist(StreamAct::End { fence: self.fence, outcome }).await? {
             Answer::Ended { message_id } => Ok(Written { at: self.at, message_id }),
             _ => Err(Rejection::new(ErrorCode::Internal, "an end was answered otherwise")),
         }
@@ -216,9 +243,23 @@ impl Writer {
 
     /// The stream stays open: its producer goes on once there is a server again.
     fn draining(&self) -> Rejection {
-        let why = format!("the server drains: go on with ?at={} within the stream's lease", self.at);
-        Rejection { at: Some(self.at), ..Rejection::new(ErrorCode::Unavailable, why) }
+        self.left_open(ErrorCode::Unavailable, "the server drains")
     }
+
+    fn given_up(&self, refused: &Rejection) -> Rejection {
+        let why = format!("{}, for {} s now", refused.message, TRY_FOR.as_secs());
+        Rejection { retry_in: refused.retry_in, ..self.left_open(refused.code, &why) }
+    }
+
+    fn left_open(&self, code: ErrorCode, why: &str) -> Rejection {
+        let why = format!("{why}: go on with ?at={} within the stream's lease", self.at);
+        Rejection { at: Some(self.at), ..Rejection::new(code, why) }
+    }
+}
+
+/// Whether the same may be done a moment later, by no fault of the producer's.
+const fn may_pass(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::Unavailable | ErrorCode::Overloaded)
 }
 
 /// What an append was answered.
@@ -226,3 +267,6 @@ struct Appended {
     at: u64,
     cancel: bool,
 }
+
+#[cfg(test)]
+mod tests;
