@@ -58,7 +58,8 @@ pub trait SessionStore: Send + Sync + 'static {
     /// Keeps a record.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`], or that it is unavailable; what is kept is then unchanged.
+    /// [`StoreError::Fenced`]: what is kept is unchanged. [`StoreError::Unavailable`]: it is not known whether the record is kept, or will
+    /// be once the store can write.
     fn save(&self, record: Arc<SessionRecord>, fence: Fence) -> BoxFuture<'static, Result<(), StoreError>>;
 
     /// Waits until everything that was saved or removed before is as safe as it gets.

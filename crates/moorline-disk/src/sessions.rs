@@ -12,7 +12,8 @@ use tokio::sync::oneshot;
 
 use crate::pending::Pending;
 
-/// Session records that survive the process. A save is answered when a commit has it.
+/// Session records that survive the process. A save is answered when a commit has it; while the store cannot write it is answered at once
+/// that this is not known.
 pub struct DiskSessions {
     memory: MemorySessions,
     pending: Arc<Pending>,
@@ -21,6 +22,11 @@ pub struct DiskSessions {
 impl DiskSessions {
     pub(crate) const fn new(memory: MemorySessions, pending: Arc<Pending>) -> Self {
         Self { memory, pending }
+    }
+
+    /// Whether a record was saved under that id, and not removed since.
+    fn is_kept(&self, id: &SessionId) -> bool {
+        at_once(self.memory.load(id.clone())).is_ok_and(|record| record.is_some())
     }
 }
 
@@ -43,7 +49,11 @@ impl SessionStore for DiskSessions {
     }
 
     fn save(&self, record: Arc<SessionRecord>, fence: Fence) -> BoxFuture<'static, Result<(), StoreError>> {
-        if let Err(error) = self.pending.admit() {
+        // One that is kept already is written with the first commit that comes through, as what waits for one that failed is: who
+        // saves may not be there by then to try again. A new one is nobody's while nothing can be kept.
+        if !self.is_kept(&record.id)
+            && let Err(error) = self.pending.admit()
+        {
             return Box::pin(ready(Err(error)));
         }
         match at_once(self.memory.save(Arc::clone(&record), fence)) {
@@ -57,7 +67,7 @@ impl SessionStore for DiskSessions {
     }
 
     fn remove(&self, id: SessionId, fence: Fence) -> BoxFuture<'static, Result<(), StoreError>> {
-        let was_kept = at_once(self.memory.load(id.clone())).is_ok_and(|record| record.is_some());
+        let was_kept = self.is_kept(&id);
         match at_once(self.memory.remove(id.clone(), fence)) {
             // Of one that never came to be there is nothing to forget.
             Ok(()) if !was_kept => Box::pin(ready(Ok(()))),

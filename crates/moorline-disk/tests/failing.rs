@@ -50,6 +50,11 @@ async fn kept(store: &Store) -> Vec<u64> {
 }
 
 async fn save(store: &Store, id: &str) -> Result<(), StoreError> {
+    save_as(store, id, 0).await
+}
+
+/// Saves a session that was resumed so often.
+async fn save_as(store: &Store, id: &str, reconnections: u32) -> Result<(), StoreError> {
     let id = SessionId::new(id).unwrap();
     let sessions = store.sessions();
     let fence = sessions.claim(id.clone(), NodeId("n".into())).await?.fence;
@@ -61,7 +66,7 @@ async fn save(store: &Store, id: &str) -> Result<(), StoreError> {
         metadata: None,
         connected_at: Timestamp(1),
         disconnected_at: None,
-        reconnections: 0,
+        reconnections,
         own_rooms: true,
         rooms: Vec::new(),
     };
@@ -130,6 +135,32 @@ async fn a_store_that_cannot_write_at_its_end_is_not_closed_in_order() {
     let store = open(&disk).unwrap();
     assert!(!store.opened().was_clean);
     assert_eq!(kept(&store).await[..1], [1]);
+}
+
+/// Nobody need be there to save it again: its connection may have ended meanwhile, and then the server.
+#[tokio::test]
+async fn what_a_kept_session_saves_while_nothing_can_be_written_is_kept_with_the_first_commit() {
+    let disk = VolatileDisk::default();
+    let store = open(&disk).unwrap();
+    assert_eq!(publish(&store, 1).await, Ok(Offset(1)));
+    assert_eq!(save(&store, "before").await, Ok(()));
+    disk.set_full(true);
+    assert_eq!(publish(&store, 2).await, Err(BrokerError::Unavailable));
+    until("the trouble is told", || store.health().trouble().is_some()).await;
+    assert_eq!(
+        save_as(&store, "before", 7).await,
+        Err(StoreError::Unavailable),
+        "nobody is told that it is kept"
+    );
+    assert_eq!(save(&store, "new").await, Err(StoreError::Unavailable));
+    disk.set_full(false);
+    until("it goes on", || store.health().trouble().is_none()).await;
+    assert_eq!(store.sessions().settled().await, Ok(()));
+    disk.lose_power(|| false);
+    drop(store);
+    let restored = open(&disk).unwrap().take_restored();
+    let restored: Vec<_> = restored.iter().map(|record| (record.id.as_str(), record.reconnections)).collect();
+    assert_eq!(restored, [("before", 7)]);
 }
 
 #[test]

@@ -246,13 +246,13 @@ impl Truth {
         records: &[Record],
         now: Instant,
     ) -> Vec<String> {
-        let mut found = self.streams.reopened(room, records, (state.head.0, now));
+        let gone = if state.head == Offset::START { u64::MAX } else { state.cut.0 };
+        let mut found = self.streams.reopened(room, records, (state.head.0, gone, now));
         if let Some(first) = records.first().filter(|_| state.cut == Offset::START) {
             let before = up_to.min(first.offset.0.saturating_sub(1));
             let forgotten = self.forgotten.entry(room.clone()).or_default();
             *forgotten = before.max(*forgotten);
         }
-        let gone = if state.head == Offset::START { u64::MAX } else { state.cut.0 };
         self.gone.insert(room.clone(), gone);
         let last = self.last(room);
         if gone > last {

@@ -305,12 +305,13 @@ impl Streams {
         found.into_iter().map(|found| format!("{name} of {room}: {found}")).collect()
     }
 
-    /// A room was read from its beginning after a restart. Returns what is wrong with its streams. Leases begin afresh.
+    /// A room was read from its beginning after a restart, of which everything up to `gone` is gone. Returns what is wrong with its
+    /// streams. Leases begin afresh.
     pub fn reopened(
         &mut self,
         room: &RoomName,
         records: &[Record],
-        (head, now): (u64, Instant),
+        (head, gone, now): (u64, u64, Instant),
     ) -> Vec<String> {
         let mut kept: BTreeMap<String, (u64, String)> = BTreeMap::new();
         for (record, said) in records.iter().filter_map(|record| Some((record, chunk_of(record)?))) {
@@ -319,7 +320,11 @@ impl Streams {
         }
         let mut found = Vec::new();
         for (name, written) in self.0.get_mut(room).into_iter().flatten() {
-            let wrong = written.reopened(name, kept.remove(name), head);
+            let text = kept.remove(name);
+            if text.is_none() {
+                written.may_have_ended(gone, now);
+            }
+            let wrong = written.reopened(name, text, head);
             found.extend(wrong.map(|wrong| format!("{name} of {room} after a restart: {wrong}")));
             written.rights.lease_until = now + written.plan.lease;
         }
@@ -367,6 +372,17 @@ impl Written {
         let lost = accepted::text(life.text.len(), self.rights.accepted);
         let early = || leases::end(&self.rights, &said.kind, now);
         lost.or_else(early).or_else(|| terminals::asked(&self.rights, &said.kind))
+    }
+
+    /// Nothing of it is there any more: it may have ended in the last commit before a crash, which took the end away too, so that nobody
+    /// saw that.
+    fn may_have_ended(&mut self, gone: u64, now: Instant) {
+        let may_end = !self.rights.ends.is_empty() || now >= self.rights.lease_until;
+        let life = self.lives.last_mut().filter(|life| may_end && life.end.is_none());
+        let last = |life: &Life| life.pieces.last().map_or(life.first, |(offset, _)| *offset);
+        if let Some(life) = life.filter(|life| last(life) < gone) {
+            life.end = Some(last(life) + 1);
+        }
     }
 
     /// What a restart left of it: where it begins, and its text.

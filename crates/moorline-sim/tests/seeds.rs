@@ -3,7 +3,7 @@
 use moorline_sim::seed::Run;
 use moorline_sim::world::Scenario;
 
-const SEEDS: [(Scenario, u64, &str); 28] = [
+const SEEDS: [(Scenario, u64, &str); 29] = [
     (
         Scenario::Network,
         6_907_776_296_903_065_531,
@@ -52,6 +52,7 @@ const SEEDS: [(Scenario, u64, &str); 28] = [
         9_644,
         "an id is known for longer than its record, which a crash let nobody see, and than its room",
     ),
+    (Scenario::Store, 24_684, "what was acknowledged while the disk was full is kept once it is not"),
 ];
 
 #[test]
@@ -63,11 +64,13 @@ fn seeds_that_were_red_stay_green() {
 }
 
 /// The same, of worlds with streams.
-const STREAMS: [(Scenario, u64, &str); 4] = [
+const STREAMS: [(Scenario, u64, &str); 6] = [
     (Scenario::Network, 310, "a join that overtakes the texts of another one brings them"),
     (Scenario::Store, 5, "the same, where the first chunk has the application's object"),
     (Scenario::Store, 20_842, "a piece from before a room's head does not change where its histories ended"),
     (Scenario::Store, 439, "a stream whose name had been another one's is not taken away with that one"),
+    (Scenario::Store, 22_120, "what was acknowledged while the disk was full is kept once it is not"),
+    (Scenario::Store, 2_078, "a stream ends and its room is cleared in a commit that nobody was told of"),
 ];
 
 #[test]
