@@ -14,8 +14,8 @@ from server import REPO, Server
 DOCUMENT = json.loads((REPO / "spec" / "openapi.json").read_text())
 # What makes a token is refused where no tokens are checked.
 NOT_IN_DEVELOPMENT = {"/v1/tokens"}
-SESSION, USER, ROOM = "s1", "ann", "lobby"
-NAME_BYTES_MAX = {"room": 255}
+SESSION, USER, ROOM, STREAM = "s1", "ann", "lobby", "answer"
+NAME_BYTES_MAX = {"room": 255, "stream": 255}
 ID_BYTES_MAX = 128
 
 
@@ -33,7 +33,7 @@ def development():
 
 def add_examples(path, parameters):
     """What there is, for requests that end none of it."""
-    exists = {"room": ROOM, "id": USER if path.startswith("/v1/users") else SESSION}
+    exists = {"room": ROOM, "stream": STREAM, "id": USER if path.startswith("/v1/users") else SESSION}
     for parameter in parameters:
         if parameter["in"] == "path":
             parameter["example"] = exists[parameter["name"]]
@@ -48,6 +48,7 @@ def api():
     server, connector = Server(), Connector()
     connector(server, ROOM, user=USER, session=SESSION)
     server.to_room(ROOM, 3)
+    assert server.http("POST", f"/v1/rooms/{ROOM}/streams", {"stream": STREAM, "lease_ms": 600_000}).status == 201
     yield f"http://127.0.0.1:{server.port}"
     connector.close()
     server.stop()

@@ -21,13 +21,13 @@ wire!(OpenWire<'a> {
     data: Option<&'a RawValue>,
     #[serde(borrow)]
     except: Option<&'a RawValue>,
-    lease_ms: Option<u64>,
+    lease_ms: Option<Whole>,
 });
-wire!(AppendWire { room: Option<String>, stream: Option<String>, fence: u64, at: u64, content: String, });
+wire!(AppendWire { room: Option<String>, stream: Option<String>, fence: Whole, at: Whole, content: String, });
 wire!(EndWire<'a> {
     room: Option<String>,
     stream: Option<String>,
-    fence: u64,
+    fence: Whole,
     outcome: OutcomeWire,
     #[serde(borrow, default, deserialize_with = "present")]
     message: Option<&'a RawValue>,
@@ -35,6 +35,27 @@ wire!(EndWire<'a> {
     error: Option<&'a RawValue>,
 });
 wire!(CancelWire { room: Option<String>, stream: Option<String>, });
+
+/// A number of 2^53 at most without a fraction, however it is written: in JSON `2.0` is the same number as `2`.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(try_from = "serde_json::Number")]
+struct Whole(u64);
+
+impl TryFrom<serde_json::Number> for Whole {
+    type Error = &'static str;
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is within the bounds, without a fraction"
+    )]
+    fn try_from(number: serde_json::Number) -> Result<Self, Self::Error> {
+        const MAX: f64 = 9_007_199_254_740_992.0;
+        let float = || number.as_f64().filter(|float| float.fract() == 0.0 && (0.0..=MAX).contains(float));
+        let whole = number.as_u64().or_else(|| float().map(|float| float as u64));
+        whole.map(Self).ok_or("a whole number from 0 on is wanted")
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -69,14 +90,14 @@ fn open(wire: OpenWire<'_>) -> Result<(Place, StreamAct), Rejection> {
     let act = StreamAct::Open {
         data: wire.data.map(data).transpose()?,
         except: wire.except.map(|raw| except(raw.get())).transpose()?.flatten(),
-        lease: wire.lease_ms.map_or(Ok(Lease::DEFAULT), lease)?,
+        lease: wire.lease_ms.map_or(Ok(Lease::DEFAULT), |Whole(millis)| lease(millis))?,
     };
     Ok((Place { room: wire.room, stream: wire.stream }, act))
 }
 
 fn append(wire: AppendWire) -> (Place, StreamAct) {
     let AppendWire { room, stream, fence, at, content, .. } = wire;
-    (Place { room, stream }, StreamAct::Append { fence, at, content: content.into() })
+    (Place { room, stream }, StreamAct::Append { fence: fence.0, at: at.0, content: content.into() })
 }
 
 fn end(wire: EndWire<'_>) -> Result<(Place, StreamAct), Rejection> {
@@ -86,7 +107,7 @@ fn end(wire: EndWire<'_>) -> Result<(Place, StreamAct), Rejection> {
         (OutcomeWire::Cancelled, None, None) => Outcome::Cancelled,
         _ => return Err(bad("\"message\" goes with the outcome complete, \"error\" with error")),
     };
-    Ok((Place { room: wire.room, stream: wire.stream }, StreamAct::End { fence: wire.fence, outcome }))
+    Ok((Place { room: wire.room, stream: wire.stream }, StreamAct::End { fence: wire.fence.0, outcome }))
 }
 
 fn cancel(wire: CancelWire) -> (Place, StreamAct) {

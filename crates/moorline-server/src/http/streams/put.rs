@@ -61,7 +61,7 @@ pub(crate) struct Written {
 /// The body is text in UTF-8, of any length up to the stream's bound and of any duration. What the server cannot do at the
 /// moment (`unavailable`, `overloaded`) it tries again for up to 10 s in a row; then that is the answer, and the stream stays open for `at`.
 #[utoipa::path(put, path = "/v1/rooms/{room}/streams/{stream}", tag = "streams", params(("room" = schema::Room, Path, description = "The room's name"), ("stream" = schema::StreamName, Path, description = "The stream's name"), Place),
-    request_body(content = String, content_type = "text/plain"),
+    request_body(content = Option<String>, content_type = "text/plain"),
     responses((status = 200, description = "All of it was appended, and the stream is complete", body = Written), Invalid, Missing, Conflicting))]
 pub(crate) async fn put(
     State(node): State<Node>,
