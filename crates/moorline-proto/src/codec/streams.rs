@@ -36,7 +36,7 @@ wire!(EndWire<'a> {
 });
 wire!(CancelWire { room: Option<String>, stream: Option<String>, });
 
-/// A number of 2^53 at most without a fraction, however it is written: in JSON `2.0` is the same number as `2`.
+/// A number without a fraction, however it is written (up to 2^53 as `2.0`): in JSON `2.0` is the same number as `2`.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "serde_json::Number")]
 struct Whole(u64);
