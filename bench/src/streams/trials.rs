@@ -17,12 +17,12 @@ const LONG_TOKEN_BYTES: usize = 51;
 const SLEPT_ONE: Plan =
     Plan { rooms: 1, streams_per_room: 1, appends: 10_000, token_bytes: 9, per_second: Some(1_000) };
 const SLEPT_MANY: Plan =
-    Plan { rooms: 1, streams_per_room: 50, appends: 200, token_bytes: 51, per_second: Some(20) };
+    Plan { rooms: 1, streams_per_room: 25, appends: 400, token_bytes: 51, per_second: Some(20) };
 /// A text as long as may be, 1 MiB.
 pub(super) const LONGEST: Plan =
     Plan { rooms: 1, streams_per_room: 1, appends: 1_024, token_bytes: 1_024, per_second: None };
-/// Streams of a room where the memory of open ones is measured; there may be 64.
-pub(super) const PER_ROOM: u32 = 50;
+/// Streams of a room where the memory of open ones is measured; one client may have 32.
+pub(super) const PER_ROOM: u32 = 25;
 
 /// What may be measured alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -74,7 +74,7 @@ pub(crate) fn all(options: &args::Streams) -> Vec<Trial> {
         Trial::Rate(plan, options.rooms_per_reader as usize)
     };
     let grown = Plan {
-        rooms: 20 / tenth,
+        rooms: 40 / tenth,
         streams_per_room: PER_ROOM,
         appends: 200,
         token_bytes: LONG_TOKEN_BYTES,
@@ -83,7 +83,7 @@ pub(crate) fn all(options: &args::Streams) -> Vec<Trial> {
     let mut trials = vec![
         rate(1_000, 20),
         rate(50, 200),
-        Trial::Empty(400 / tenth),
+        Trial::Empty(800 / tenth),
         Trial::Grown(grown),
         Trial::Slept(SLEPT_ONE, Buffers::Full),
         Trial::Slept(SLEPT_MANY, Buffers::Full),

@@ -12,8 +12,8 @@ const [, program] = page.match(/^```js\n(.*?)^```$/ms);
 test("r27_streams_the_documented_reader_has_each_text_once", () =>
   withServer({}, async (server) => {
     const room = unique("room");
-    const { texts, heard } = new Function(`${program}; return { texts, heard };`)();
-    const shown = (stream) => texts[stream]?.join("");
+    const { rooms, heard } = new Function(`${program}; return { rooms, heard };`)();
+    const shown = (stream, of = room) => rooms[of]?.[stream]?.join("");
     const streams = `/v1/rooms/${room}/streams`;
     let at = 0;
     const { stream, fence } = await server.post(streams, { stream: "a" });
@@ -34,9 +34,11 @@ test("r27_streams_the_documented_reader_has_each_text_once", () =>
     const again = await Client.connect(server, `/ws/${room}?${query}`);
     await hears(again, "The añ😀swer");
 
+    heard({ type: "chunk", room: "another", stream, at: 0, content: "of the same name" });
     heard({ type: "reset", room });
     assert.equal(shown(stream), undefined);
-    heard({ type: "chunk", stream, at: 0, content: "The añ😀swer" });
+    assert.equal(shown(stream, "another"), "of the same name");
+    heard({ type: "chunk", room, stream, at: 0, content: "The añ😀swer" });
     await append(" is 42");
     await hears(again, "The añ😀swer is 42");
     await server.post(`${streams}/${stream}/end`, { fence, outcome: "complete" });

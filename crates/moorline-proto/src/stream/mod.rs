@@ -204,7 +204,7 @@ pub enum StreamError {
     #[error("the stream is open already")]
     Exists,
     /// Not the present fence of that principal.
-    #[error("the fence is not the present one: the stream was opened anew")]
+    #[error("not the present fence of this principal: it stands in the reply to the last opening")]
     Fenced,
     /// There is other text in that place.
     #[error("the stream has other text there")]
