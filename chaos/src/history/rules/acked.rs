@@ -12,6 +12,8 @@ use crate::content::{Content, Key};
 
 /// How much of its acknowledgements a crash may forget.
 const FORGOTTEN: Duration = Duration::from_secs(1);
+/// How much later that may be: a server is stopped for up to so long, and writes nothing meanwhile.
+const LATE: Duration = Duration::from_millis(2_500);
 
 pub(super) fn check(index: &Index<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -106,7 +108,7 @@ fn returned(index: &Index<'_>, lives: &Lives, entries: &[&Entry]) -> Vec<(Key, I
 /// Whether a crash between the two may have forgotten what was acknowledged then.
 fn forgotten(index: &Index<'_>, acked: Instant, began: Instant) -> bool {
     let stop = index.history.stops.iter().find(|stop| !stop.clean && acked <= stop.back && stop.at <= began);
-    stop.is_some_and(|stop| stop.at.since(acked) <= FORGOTTEN)
+    stop.is_some_and(|stop| stop.at.since(acked) <= FORGOTTEN + LATE)
 }
 
 #[cfg(test)]
