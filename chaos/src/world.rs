@@ -16,7 +16,7 @@ use crate::history::{History, Publication, Session as Seen, Stop, Written};
 use crate::proxy::Proxy;
 use crate::publisher::{Letter, Publisher};
 use crate::run::{Plant, Run, read};
-use crate::server::{Server, Setup, find_binary};
+use crate::server::{Server, Setup, Signal, find_binary};
 use crate::session::{Command, Seat, Session, own_rooms};
 use crate::socket::Place;
 
@@ -68,6 +68,7 @@ pub(crate) struct World {
     pub(crate) publications: Vec<Publication>,
     pub(crate) streams: Vec<Written>,
     stops: Vec<Stop>,
+    pauses: Vec<(Instant, Instant)>,
 }
 
 /// What a run left behind.
@@ -83,7 +84,8 @@ impl World {
         let server = Server::start(setup, &plan.folder).await?;
         let run = Arc::clone(&plan.run);
         let (seats, sessions, publications, stops) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { run, server, proxy: None, seats, sessions, publications, streams: Vec::new(), stops })
+        let (streams, pauses) = (Vec::new(), Vec::new());
+        Ok(Self { run, server, proxy: None, seats, sessions, publications, streams, stops, pauses })
     }
 
     /// Puts the proxy before the server, for the sessions that are seated from now on.
@@ -164,6 +166,16 @@ impl World {
         Ok(())
     }
 
+    /// Keeps the server from running for so long.
+    pub(crate) async fn pause(&mut self, time: Duration) -> Result<()> {
+        let at = self.run.now();
+        self.server.signal(Signal::Stop)?;
+        tokio::time::sleep(time).await;
+        self.server.signal(Signal::Continue)?;
+        self.pauses.push((at, self.run.now()));
+        Ok(())
+    }
+
     /// When the process ended last.
     pub(crate) fn last_stop(&self) -> Option<Stop> {
         self.stops.last().copied()
@@ -202,7 +214,8 @@ impl World {
 
     /// Ends the sessions and puts together what everyone saw.
     pub(crate) async fn finish(mut self) -> Result<Aftermath> {
-        let mut history = History { resets_allowed: Some(0), stops: self.stops, ..History::default() };
+        let mut history =
+            History { resets_allowed: Some(0), stops: self.stops, pauses: self.pauses, ..History::default() };
         let mut backs = Vec::new();
         // All at once: each may have a connection left to wait for.
         for session in &self.sessions {

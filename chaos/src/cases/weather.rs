@@ -16,7 +16,6 @@ use crate::proxy::Flow;
 use crate::publisher::{Letter, Publisher};
 use crate::random::Random;
 use crate::run::Run;
-use crate::server::Signal;
 use crate::session::{Command, Sending};
 use crate::world::World;
 
@@ -150,9 +149,7 @@ impl Weather {
                 "restart"
             }
             5 | 6 if cfg!(unix) => {
-                world.server.signal(Signal::Stop)?;
-                tokio::time::sleep(self.random.millis(100, 2_500)).await;
-                world.server.signal(Signal::Continue)?;
+                world.pause(self.random.millis(100, 2_500)).await?;
                 "stop"
             }
             _ => self.gust(world),

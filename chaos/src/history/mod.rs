@@ -8,6 +8,7 @@ mod support;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::time::Duration;
 
 use moorline_proto::id::RoomName;
 use moorline_proto::time::Instant;
@@ -23,8 +24,17 @@ pub(crate) struct History {
     pub(crate) sessions: Vec<Session>,
     /// When the server's process ended, in order.
     pub(crate) stops: Vec<Stop>,
+    /// From when to when it was kept from running, in order.
+    pub(crate) pauses: Vec<(Instant, Instant)>,
     /// Resets that are no fault; `None`: as many as there are, since the case destroys data.
     pub(crate) resets_allowed: Option<usize>,
+}
+
+impl History {
+    /// For how long of that time the server was kept from running.
+    pub(crate) fn paused(&self, from: Instant, to: Instant) -> Duration {
+        self.pauses.iter().map(|&(at, until)| until.min(to).since(at.max(from))).sum()
+    }
 }
 
 /// A rule that was broken.

@@ -139,6 +139,10 @@ impl Planted {
         self.history.stops.push(Stop { at: ms(at), back: ms(back), clean: false });
     }
 
+    pub(super) fn pause(&mut self, at: u64, until: u64) {
+        self.history.pauses.push((ms(at), ms(until)));
+    }
+
     pub(super) fn accepted(&mut self, at: u64, key: Key, offset: u64) {
         self.accepted_except(at, key, offset, &[]);
     }

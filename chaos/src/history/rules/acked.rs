@@ -12,8 +12,6 @@ use crate::content::{Content, Key};
 
 /// How much of its acknowledgements a crash may forget.
 const FORGOTTEN: Duration = Duration::from_secs(1);
-/// How much later that may be: a server is stopped for up to so long, and writes nothing meanwhile.
-const LATE: Duration = Duration::from_millis(2_500);
 
 pub(super) fn check(index: &Index<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -108,7 +106,9 @@ fn returned(index: &Index<'_>, lives: &Lives, entries: &[&Entry]) -> Vec<(Key, I
 /// Whether a crash between the two may have forgotten what was acknowledged then.
 fn forgotten(index: &Index<'_>, acked: Instant, began: Instant) -> bool {
     let stop = index.history.stops.iter().find(|stop| !stop.clean && acked <= stop.back && stop.at <= began);
-    stop.is_some_and(|stop| stop.at.since(acked) <= FORGOTTEN + LATE)
+    stop.is_some_and(|stop| {
+        stop.at.since(acked).saturating_sub(index.history.paused(acked, stop.at)) <= FORGOTTEN
+    })
 }
 
 #[cfg(test)]
@@ -148,6 +148,22 @@ mod tests {
         planted.established(0, 12_000, 2, true);
         planted.dropped(0, 12_500, key(1, 1), 1);
         assert_eq!(check(&Index::new(planted.history())), []);
+    }
+
+    #[test]
+    fn a_paused_server_writes_nothing_and_one_that_goes_on_does() {
+        for (paused, expected) in [((8_100, 9_600), 0), ((8_100, 8_900), 1), ((5_000, 8_000), 1)] {
+            let mut planted = Planted::new();
+            planted.established(0, 0, 1, false);
+            planted.message(0, 1_000, key(1, 1), 1);
+            planted.acked(0, 8_000, 1);
+            planted.pause(paused.0, paused.1);
+            planted.stop(10_000, 11_000);
+            planted.connection(2);
+            planted.established(0, 12_000, 2, true);
+            planted.dropped(0, 12_500, key(1, 1), 1);
+            assert_eq!(check(&Index::new(planted.history())).len(), expected, "{paused:?}");
+        }
     }
 
     #[test]
