@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn a_compressed_message_may_be_longer_than_what_it_becomes() {
         let rules = Rules { limit: 64, ..DEFLATE };
-        let header = |first, len| Header::parse(&[first, 0x80 | len, 0, 0, 0, 0], &rules);
+        let header = |first, len: u8| Header::parse(&[first, 0x80 | len, 0, 0, 0, 0], &rules);
         assert_eq!(header(0xc1, 125).unwrap().map(|header| header.compressed), Some(true));
         assert_eq!(header(0x81, 65).unwrap_err(), Violation::TooBig { limit: 64 });
         let rest = Rules { begun: begun(100, true), ..rules };

@@ -1,5 +1,10 @@
 //! Offers and answers of permessage-deflate: the examples of RFC 7692 and each of its rules.
 
+mod common;
+#[path = "common/generate.rs"]
+#[allow(dead_code, reason = "no streams of a client are drawn here")]
+mod generate;
+
 use http::{HeaderMap, header::SEC_WEBSOCKET_EXTENSIONS};
 use moorline_ws::{
     deflate::{Agreed, AnswerError, Direction, Parameters, Settings, WindowBits, negotiate},
@@ -17,7 +22,7 @@ const TAKEOVER: Settings = Settings {
 };
 
 fn bits(bits: u8) -> WindowBits {
-    WindowBits::new(bits).unwrap()
+    WindowBits::new(bits).expect("the tables hold 8 to 15")
 }
 
 fn headers(lines: &[&str]) -> HeaderMap {
@@ -31,7 +36,8 @@ fn headers(lines: &[&str]) -> HeaderMap {
 /// The answer to some header lines, `"-"` where compression is declined.
 fn answer(lines: &[&str], settings: &Settings) -> Result<String, HandshakeError> {
     let negotiated = negotiate(&headers(lines), settings)?;
-    Ok(negotiated.map_or("-".into(), |negotiated| negotiated.answer.to_str().unwrap().to_owned()))
+    Ok(negotiated
+        .map_or("-".into(), |negotiated| negotiated.answer.to_str().expect("it is plain text").to_owned()))
 }
 
 #[test]
@@ -66,8 +72,14 @@ fn what_is_answered_when_the_server_wants_nothing() {
         (&["permessage-deflate; client_max_window_bits=15"], "permessage-deflate"),
         (&["permessage-deflate; client_max_window_bits=8"], "permessage-deflate; client_max_window_bits=8"),
         // Lists, lines, white space, quotes.
-        (&["permessage-deflate;client_max_window_bits = \"9\""], "permessage-deflate; client_max_window_bits=9"),
-        (&["permessage-deflate; client_max_window_bits=\"\\1\\0\""], "permessage-deflate; client_max_window_bits=10"),
+        (
+            &["permessage-deflate;client_max_window_bits = \"9\""],
+            "permessage-deflate; client_max_window_bits=9",
+        ),
+        (
+            &["permessage-deflate; client_max_window_bits=\"\\1\\0\""],
+            "permessage-deflate; client_max_window_bits=10",
+        ),
         (&[" ,, \tpermessage-deflate\t , "], "permessage-deflate"),
         (&["", "permessage-deflate"], "permessage-deflate"),
         // Others are passed over, whatever they carry.
@@ -163,11 +175,23 @@ fn what_the_server_wants_is_in_its_answer() {
         (defaults, "; client_max_window_bits", none.to_owned()),
         (defaults, "; server_max_window_bits=11", format!("{none}; server_max_window_bits=9")),
         (defaults, "; client_max_window_bits=11", format!("{none}; client_max_window_bits=11")),
-        (small, "; client_max_window_bits", "server_max_window_bits=12; client_max_window_bits=10".to_owned()),
-        (small, "; client_max_window_bits=9", "server_max_window_bits=12; client_max_window_bits=9".to_owned()),
+        (
+            small,
+            "; client_max_window_bits",
+            "server_max_window_bits=12; client_max_window_bits=10".to_owned(),
+        ),
+        (
+            small,
+            "; client_max_window_bits=9",
+            "server_max_window_bits=12; client_max_window_bits=9".to_owned(),
+        ),
         // A client that cannot be limited is to take nothing over, so that no more than was set is kept.
         (small, "", "client_no_context_takeover; server_max_window_bits=12".to_owned()),
-        (small, "; server_max_window_bits=11", "client_no_context_takeover; server_max_window_bits=9".to_owned()),
+        (
+            small,
+            "; server_max_window_bits=11",
+            "client_no_context_takeover; server_max_window_bits=9".to_owned(),
+        ),
         (smallest, "", "server_max_window_bits=8".to_owned()),
     ];
     for (settings, offer, expected) in table {
@@ -185,12 +209,17 @@ fn a_client_takes_an_answer_that_fits_its_offer() {
     let small = Parameters { server_max_window_bits: Some(bits(10)), ..plain };
     let hint = Parameters { client_max_window_bits: Some(bits(11)), ..plain };
     let full = direction(true, 15);
-    let table: &[(Parameters, &str, Result<Option<Agreed>, AnswerError>)] = &[
+    type Row = (Parameters, &'static str, Result<Option<Agreed>, AnswerError>);
+    let table: &[Row] = &[
         (plain, "permessage-deflate", agreed(full, full)),
         (plain, "permessage-deflate; server_no_context_takeover", agreed(direction(false, 15), full)),
         (plain, "permessage-deflate; client_no_context_takeover", agreed(full, direction(false, 15))),
         (plain, "permessage-deflate; server_max_window_bits=10", agreed(direction(true, 10), full)),
-        (Parameters::OFFER, "permessage-deflate; client_max_window_bits=10", agreed(full, direction(true, 10))),
+        (
+            Parameters::OFFER,
+            "permessage-deflate; client_max_window_bits=10",
+            agreed(full, direction(true, 10)),
+        ),
         (hint, "permessage-deflate", agreed(full, direction(true, 11))),
         (hint, "permessage-deflate; client_max_window_bits=13", agreed(full, direction(true, 11))),
         (hint, "permessage-deflate; client_max_window_bits=9", agreed(full, direction(true, 9))),
@@ -221,7 +250,8 @@ fn frames_are_shared_in_three_groups_at_most() {
     let mut groups: Vec<WindowBits> = (8..=15)
         .map(|max| {
             let offer = Parameters { server_max_window_bits: Some(bits(max)), ..Parameters::OFFER };
-            let negotiated = negotiate(&headers(&[&offer.to_string()]), &Settings::default()).unwrap().unwrap();
+            let negotiated =
+                negotiate(&headers(&[&offer.to_string()]), &Settings::default()).unwrap().unwrap();
             assert!(negotiated.agreed.server.max_window_bits <= bits(max));
             negotiated.agreed.shared_window(Role::Server).unwrap()
         })
@@ -245,17 +275,19 @@ fn parameters() -> impl Strategy<Value = Parameters> {
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
-    (any::<[bool; 2]>(), window_bits(), window_bits()).prop_map(|([server, client], server_bits, client_bits)| {
-        Settings {
+    (any::<[bool; 2]>(), window_bits(), window_bits()).prop_map(
+        |([server, client], server_bits, client_bits)| Settings {
             server_no_context_takeover: server,
             client_no_context_takeover: client,
             server_max_window_bits: server_bits,
             client_max_window_bits: client_bits,
-        }
-    })
+        },
+    )
 }
 
 proptest! {
+    #![proptest_config(generate::config(512))]
+
     #[test]
     fn every_offer_is_accepted_and_both_ends_agree(offer in parameters(), settings in settings()) {
         let request = HeaderMap::from_iter([(SEC_WEBSOCKET_EXTENSIONS, offer.header_value())]);

@@ -22,7 +22,7 @@ pub const fn max_compressed_bytes(max_message_bytes: usize) -> usize {
     max_message_bytes.saturating_add(max_message_bytes / 8 + max_message_bytes / 64 + 64)
 }
 
-/// What messages are inflated with: about 45 KiB, allocated when it is first used. It is lent to a decoder for one
+/// What messages are inflated with: 47 KB, allocated when it is first used. It is lent to a decoder for one
 /// call and keeps nothing of a message, so a thread needs one, whatever the number of its connections.
 #[derive(Default)]
 pub struct Inflater {

@@ -8,7 +8,7 @@
 //! - [`Window`] is what context takeover keeps between messages.
 //!
 //! # Memory
-//! The state of deflate is large (about 45 KiB to inflate, 250 to 360 KiB to compress), and neither is held by a
+//! The state of deflate is large (47 KB to inflate, 250 to 380 KB to compress), and neither is held by a
 //! connection: it belongs to a thread, and is lent for one call. Without context takeover a connection that is
 //! idle holds nothing. With it, it holds the last bytes of its messages, which prime the thread's state at the
 //! next one: at most the window, 2<sup>bits</sup> bytes for each direction that takes its context over, and no more
