@@ -302,6 +302,8 @@ fn what_is_short_or_does_not_become_shorter_is_sent_as_it_is() {
     }
     let mut all = Deflater::new(ALL);
     let noise: Vec<u8> = (0..=255).collect();
+    // However much room there is from an earlier message.
+    assert!(all.compress(&[b'a'; 10_000], WindowBits::MAX).is_some());
     let mut window = Window::new(WindowBits::MAX);
     for payload in [&b""[..], b"a", b"abc", &noise] {
         assert_eq!(all.compress(payload, WindowBits::MAX), None);
@@ -310,6 +312,18 @@ fn what_is_short_or_does_not_become_shorter_is_sent_as_it_is() {
     assert_eq!(window.held_bytes(), 0, "what is sent as it is, is not in the window");
     let frame = all.frame(OpCode::Text, &[b'a'; 70_000], WindowBits::MAX).unwrap();
     assert_eq!((frame[0], usize::from(frame[1]), frame.len()), (0xc1, frame.len() - 2, frame.len()));
+}
+
+#[test]
+fn with_context_takeover_what_was_sent_before_is_referred_to() {
+    let payload: Vec<u8> = (0..=255).map(|byte: u8| byte.wrapping_mul(77)).chain(vec![0; 60]).collect();
+    let mut deflater = Deflater::new(ALL);
+    let mut window = Window::new(WindowBits::MAX);
+    let mut len = || deflater.compress_in(&mut window, &payload).unwrap().len();
+    let (first, second) = (len(), len());
+    assert!(first > 250 && second < 20, "{first} bytes, then {second}");
+    let alone = deflater.compress(&payload, WindowBits::MAX).unwrap().len();
+    assert_eq!(alone, first, "and without it, not");
 }
 
 #[test]

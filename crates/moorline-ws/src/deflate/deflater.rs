@@ -85,6 +85,7 @@ impl Deflater {
         let context =
             context.get_or_insert_with(|| Compress::new_with_window_bits(level, false, bits.bits()));
         context.reset();
+        // What lies further back could not be referred to.
         let before = &before[before.len().saturating_sub(bits.bytes())..];
         if !before.is_empty() {
             // It is only refused in the midst of a message.

@@ -164,3 +164,35 @@ impl Run<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use flate2::{Compress, Compression, FlushCompress};
+
+    use super::*;
+
+    #[test]
+    fn a_bomb_is_given_no_more_room_than_the_limit() {
+        let mut bomb = Vec::with_capacity(1 << 16);
+        let zeroes = vec![0; 10 << 20];
+        Compress::new(Compression::best(), false)
+            .compress_vec(&zeroes, &mut bomb, FlushCompress::Sync)
+            .unwrap();
+        for limit in [0, 1, 100, 5000, 1 << 20] {
+            let mut context = Decompress::new(false);
+            let message = Vec::new();
+            let mut run = Run { context: &mut context, window: &[], limit, message, final_blocks: 0 };
+            assert!(matches!(run.feed(&bomb), Err(Violation::TooBig { .. })));
+            assert_eq!((run.message.len(), run.message.capacity()), (limit + 1, limit + 1));
+        }
+    }
+
+    #[test]
+    fn nothing_is_allocated_before_the_first_message() {
+        let mut inflater = Inflater::new();
+        assert_eq!(inflater.inflate(&[], 10), Ok(Vec::new()));
+        assert!(inflater.context.is_none());
+        assert_eq!(inflater.inflate(&[0], 10), Ok(Vec::new()));
+        assert!(inflater.context.is_some());
+    }
+}

@@ -14,6 +14,9 @@
 //! next one: at most the window, 2<sup>bits</sup> bytes for each direction that takes its context over, and no more
 //! than was sent. A message that is incomplete is held compressed, as it came.
 //!
+//! The bound on a message holds for each by itself, and deflate makes a thousandth of a long run: a read of 16 KiB may
+//! become more than a hundred messages of 64 KiB. A driver that keeps events bounds what it keeps of one read.
+//!
 //! # Secrets
 //! The length of a compressed message tells something about what is in it. Whoever can have a text of theirs put
 //! beside a secret in one message, and sees its length, can guess the secret; with context takeover, in one
