@@ -44,15 +44,17 @@ pub struct Decoded<'a> {
 
 /// Takes the bytes of one connection, in order and in parts of any size, and reports whole messages.
 ///
-/// Idle, it is 16 bytes and nothing else (a window too, where the peer takes its context over). Only between the parts of a frame or of a fragmented message does it
-/// hold an allocation: what was received of it, at most [`Limits::max_message_bytes`] and a small constant,
-/// however much was declared and in however many fragments it comes.
+/// Idle, it is 16 bytes and nothing else (a window too, where the peer takes its context over). Only between
+/// the parts of a frame or of a fragmented message does it hold an allocation: what was received of it, at
+/// most [`Limits::max_message_bytes`] and a small constant, however much was declared and in however many
+/// fragments it comes.
 ///
 /// It refuses what RFC 6455 forbids: frames masked wrongly for the role, reserved bits and opcodes, control
-/// frames that are fragmented or over 125 bytes, lengths not in the fewest bytes, fragments out of order, text
-/// that is not UTF-8 (at the first wrong byte, even inside an incomplete frame), close codes that must not be
-/// sent. Where compression was agreed it refuses what RFC 7692 forbids, too: the compressed bit anywhere but on the
-/// first frame of a data message, and messages that cannot be inflated. After a close frame or a [`Violation`] it holds nothing and ignores all that follows.
+/// frames that are fragmented or over 125 bytes, lengths not in the fewest bytes, fragments out of order,
+/// text that is not UTF-8 (at the first wrong byte, even inside an incomplete frame), close codes that must
+/// not be sent. Where compression was agreed it refuses what RFC 7692 forbids, too: the compressed bit
+/// anywhere but on the first frame of a data message, and messages that cannot be inflated. After a close
+/// frame or a [`Violation`] it holds nothing and ignores all that follows.
 #[derive(Debug)]
 pub struct Decoder {
     held: Option<Box<Held>>,

@@ -98,7 +98,7 @@ pub enum HandshakeError {
     /// The offered extensions are no list of names and parameters (§9.1), or too long a one; only
     /// [`deflate::negotiate`](crate::deflate::negotiate) looks at them.
     #[error(
-        "Sec-WebSocket-Extensions must list at most {MAX_EXTENSIONS} extensions, of at most {MAX_PARAMETERS} parameters each"
+        "Sec-WebSocket-Extensions must list at most {MAX_EXTENSIONS} names, with {MAX_PARAMETERS} parameters at most"
     )]
     Extensions,
 }

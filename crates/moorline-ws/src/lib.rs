@@ -1,5 +1,5 @@
-//! RFC 6455, and its extension of RFC 7692, without I/O: this crate opens no socket, reads no clock, draws no random number, spawns nothing and
-//! keeps no global state; bytes go in, events and bytes come out.
+//! RFC 6455, and its extension of RFC 7692, without I/O: this crate opens no socket, reads no clock, draws no
+//! random number, spawns nothing and keeps no global state; bytes go in, events and bytes come out.
 //!
 //! - [`handshake`] judges the HTTP request that asks for an upgrade and builds the answer to it (§4.2).
 //! - [`decoder`] turns received bytes into [`event`]s and holds no memory between messages.
