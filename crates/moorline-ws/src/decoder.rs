@@ -3,11 +3,12 @@
 use std::{borrow::Cow, mem};
 
 use crate::{
+    deflate::{Agreed, Inflater, Window, WindowBits, max_compressed_bytes},
     event::Event,
     frame::{OpCode, Role},
     header::{self, Header, Rules},
     mask,
-    message::Message,
+    message::{Message, Whole},
     violation::Violation,
 };
 
@@ -16,7 +17,8 @@ use crate::{
 pub struct Limits {
     /// The most bytes of payload in one message, all its fragments together; 64 KiB by default. A larger one
     /// is refused with 1009 as soon as a frame header declares it. It also bounds the memory a peer can make
-    /// the decoder hold. Values above 4 GiB are taken as 4 GiB.
+    /// the decoder hold. Values above 4 GiB are taken as 4 GiB. A compressed message is refused as soon as it has
+    /// inflated to more, or if what came of it is more than [`max_compressed_bytes`] of this.
     pub max_message_bytes: usize,
 }
 
@@ -42,20 +44,32 @@ pub struct Decoded<'a> {
 
 /// Takes the bytes of one connection, in order and in parts of any size, and reports whole messages.
 ///
-/// Idle, it is 16 bytes and nothing else. Only between the parts of a frame or of a fragmented message does it
-/// hold an allocation: what was received of it, at most [`Limits::max_message_bytes`] and a small constant,
-/// however much was declared and in however many fragments it comes.
+/// Idle, it is 16 bytes and nothing else (a window too, where the peer takes its context over). Only between
+/// the parts of a frame or of a fragmented message does it hold an allocation: what was received of it, at
+/// most [`Limits::max_message_bytes`] and a small constant, however much was declared and in however many
+/// fragments it comes.
 ///
 /// It refuses what RFC 6455 forbids: frames masked wrongly for the role, reserved bits and opcodes, control
-/// frames that are fragmented or over 125 bytes, lengths not in the fewest bytes, fragments out of order, text
-/// that is not UTF-8 (at the first wrong byte, even inside an incomplete frame), close codes that must not be
-/// sent. After a close frame or a [`Violation`] it holds nothing and ignores all that follows.
+/// frames that are fragmented or over 125 bytes, lengths not in the fewest bytes, fragments out of order,
+/// text that is not UTF-8 (at the first wrong byte, even inside an incomplete frame), close codes that must
+/// not be sent. Where compression was agreed it refuses what RFC 7692 forbids, too: the compressed bit
+/// anywhere but on the first frame of a data message, and messages that cannot be inflated. After a close
+/// frame or a [`Violation`] it holds nothing and ignores all that follows.
 #[derive(Debug)]
 pub struct Decoder {
     held: Option<Box<Held>>,
     max_message_bytes: u32,
     role: Role,
     ended: bool,
+    deflate: Deflate,
+}
+
+/// Whether messages may be compressed, and what they may refer to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deflate {
+    Off,
+    EachByItself,
+    Takeover(WindowBits),
 }
 
 /// What is kept between two reads.
@@ -70,6 +84,8 @@ struct Held {
     message: Option<Message>,
     /// What came of the payload of the control frame that is open.
     control: Vec<u8>,
+    /// What compressed messages to come may refer to.
+    window: Option<Window>,
 }
 
 #[derive(Debug)]
@@ -85,12 +101,21 @@ impl Decoder {
     pub const fn new(role: Role, limits: Limits) -> Self {
         let max = limits.max_message_bytes;
         let max_message_bytes = if max > u32::MAX as usize { u32::MAX } else { max as u32 };
-        Self { held: None, max_message_bytes, role, ended: false }
+        Self { held: None, max_message_bytes, role, ended: false, deflate: Deflate::Off }
     }
 
     /// Other limits from now on; for a message that has begun too.
     pub fn set_limits(&mut self, limits: Limits) {
         self.max_message_bytes = Self::new(self.role, limits).max_message_bytes;
+    }
+
+    /// Messages may be compressed from now on, as was agreed. To be called before the first byte is decoded.
+    pub fn set_deflate(&mut self, agreed: &Agreed) {
+        let receiving = agreed.receiving(self.role);
+        self.deflate = match receiving.context_takeover {
+            true => Deflate::Takeover(receiving.max_window_bits),
+            false => Deflate::EachByItself,
+        };
     }
 
     /// Consumes bytes from the front of `input`, unmasking them in place, and reports at most one event.
@@ -123,14 +148,27 @@ impl Decoder {
     /// ```
     ///
     /// A message in a single frame that lies whole in `input` is borrowed from it and costs no allocation.
+    /// A compressed one is inflated with an [`Inflater`] of its own; see [`decode_with`](Self::decode_with).
     ///
     /// # Errors
     /// The [`Violation`] by which the peer broke the protocol. The decoder has then ended.
     pub fn decode<'a>(&mut self, input: &'a mut [u8]) -> Result<Decoded<'a>, Violation> {
+        self.decode_with(input, &mut Inflater::new())
+    }
+
+    /// [`decode`](Self::decode) where messages may be compressed, with the inflater of the thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn decode_with<'a>(
+        &mut self,
+        input: &'a mut [u8],
+        inflater: &mut Inflater,
+    ) -> Result<Decoded<'a>, Violation> {
         if self.ended {
             return Ok(Decoded { used: input.len(), event: None });
         }
-        let result = self.step(input);
+        let result = self.step(input, inflater);
         let ended = matches!(result, Err(_) | Ok(Decoded { event: Some(Event::Close(_)), .. }));
         self.ended = ended;
         if ended || self.held.as_ref().is_some_and(|held| held.is_empty()) {
@@ -139,33 +177,38 @@ impl Decoder {
         result
     }
 
-    /// Whether no memory is held: no frame and no message is incomplete.
+    /// Whether no memory is held: no frame and no message is incomplete, and there is no window.
     #[must_use]
     pub const fn is_idle(&self) -> bool {
         self.held.is_none()
     }
 
-    /// The bytes of heap held for what is incomplete; 0 when idle.
+    /// The bytes of heap held for what is incomplete, and of the window; 0 when idle.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.held.as_ref().map_or(0, |held| mem::size_of::<Held>() + held.capacity())
     }
 
-    fn step<'a>(&mut self, input: &'a mut [u8]) -> Result<Decoded<'a>, Violation> {
+    fn step<'a>(&mut self, input: &'a mut [u8], inflater: &mut Inflater) -> Result<Decoded<'a>, Violation> {
         match &self.held {
-            Some(held) if held.open.is_some() => self.payload(0, input),
-            Some(held) if held.head_len > 0 => self.rest_of_header(input),
-            _ => self.frame(input),
+            Some(held) if held.open.is_some() => self.payload(0, input, inflater),
+            Some(held) if held.head_len > 0 => self.rest_of_header(input, inflater),
+            _ => self.frame(input, inflater),
         }
     }
 
     fn rules(&self) -> Rules {
         let message = self.held.as_ref().and_then(|held| held.message.as_ref());
-        Rules { role: self.role, begun: message.map(Message::len), limit: self.max_message_bytes as usize }
+        Rules {
+            role: self.role,
+            begun: message.map(Message::begun),
+            limit: self.max_message_bytes as usize,
+            deflate: self.deflate != Deflate::Off,
+        }
     }
 
     /// At the boundary of two frames.
-    fn frame<'a>(&mut self, input: &'a mut [u8]) -> Result<Decoded<'a>, Violation> {
+    fn frame<'a>(&mut self, input: &'a mut [u8], inflater: &mut Inflater) -> Result<Decoded<'a>, Violation> {
         let Some(header) = Header::parse(input, &self.rules())? else {
             self.hold().keep_head(input);
             return Ok(Decoded { used: input.len(), event: None });
@@ -174,33 +217,67 @@ impl Decoder {
         if header.is_whole_event() && rest.len() >= header.payload_len {
             let payload = &mut rest[..header.payload_len];
             mask::apply(payload, header.mask, 0);
-            let event = Event::of_payload(header.opcode, Cow::Borrowed(payload))?;
+            let event = match header.compressed {
+                true => self.inflate(header.opcode, payload, inflater)?,
+                false => Event::of_payload(header.opcode, Cow::Borrowed(payload))?,
+            };
             return Ok(Decoded { used: header.len + header.payload_len, event: Some(event) });
         }
         self.hold().begin(header);
-        self.payload(header.len, rest)
+        self.payload(header.len, rest, inflater)
     }
 
     /// Completes a header whose front is held, a byte at a time: it is 14 bytes at most.
-    fn rest_of_header(&mut self, input: &mut [u8]) -> Result<Decoded<'static>, Violation> {
+    fn rest_of_header(
+        &mut self,
+        input: &mut [u8],
+        inflater: &mut Inflater,
+    ) -> Result<Decoded<'static>, Violation> {
         let rules = self.rules();
         let held = self.hold();
         for used in 1..=input.len() {
             held.keep_head(&input[used - 1..used]);
             if let Some(header) = Header::parse(held.head(), &rules)? {
                 held.begin(header);
-                return self.payload(used, &mut input[used..]);
+                return self.payload(used, &mut input[used..], inflater);
             }
         }
         Ok(Decoded { used: input.len(), event: None })
     }
 
     /// Takes what there is of the payload of the open frame, after `used` bytes of its header.
-    fn payload(&mut self, used: usize, input: &mut [u8]) -> Result<Decoded<'static>, Violation> {
+    fn payload(
+        &mut self,
+        used: usize,
+        input: &mut [u8],
+        inflater: &mut Inflater,
+    ) -> Result<Decoded<'static>, Violation> {
         let limit = self.max_message_bytes as usize;
         let held = self.hold();
         let used = used + held.take_payload(input, limit)?;
-        Ok(Decoded { used, event: held.finish()? })
+        let event = match held.finish()? {
+            Some(Whole::Compressed(opcode, payload)) => Some(self.inflate(opcode, &payload, inflater)?),
+            Some(Whole::Event(event)) => Some(event),
+            None => None,
+        };
+        Ok(Decoded { used, event })
+    }
+
+    /// A compressed message that is whole.
+    fn inflate(
+        &mut self,
+        opcode: OpCode,
+        payload: &[u8],
+        inflater: &mut Inflater,
+    ) -> Result<Event<'static>, Violation> {
+        let limit = self.max_message_bytes as usize;
+        let message = if let Deflate::Takeover(bits) = self.deflate {
+            let window = self.hold().window.get_or_insert(Window::new(bits));
+            inflater.inflate_in(window, payload, limit)?
+        } else {
+            inflater.inflate(payload, limit)?
+        };
+        Event::of_payload(opcode, Cow::Owned(message))
     }
 
     fn hold(&mut self) -> &mut Held {
@@ -217,11 +294,14 @@ impl Header {
 
 impl Held {
     fn is_empty(&self) -> bool {
-        self.head_len == 0 && self.open.is_none() && self.message.is_none()
+        let has_window = self.window.as_ref().is_some_and(|window| window.held_bytes() > 0);
+        self.head_len == 0 && self.open.is_none() && self.message.is_none() && !has_window
     }
 
     fn capacity(&self) -> usize {
-        self.control.capacity() + self.message.as_ref().map_or(0, Message::capacity)
+        self.control.capacity()
+            + self.message.as_ref().map_or(0, Message::capacity)
+            + self.window.as_ref().map_or(0, Window::held_bytes)
     }
 
     fn head(&self) -> &[u8] {
@@ -240,7 +320,7 @@ impl Held {
         self.head_len = 0;
         self.open = Some(Open { header, received: 0 });
         if matches!(header.opcode, OpCode::Text | OpCode::Binary) {
-            self.message = Some(Message::new(header.opcode));
+            self.message = Some(Message::new(&header));
         }
     }
 
@@ -254,7 +334,11 @@ impl Held {
         open.received += used;
         match &mut self.message {
             Some(message) if !open.header.opcode.is_control() => {
-                let most = if open.header.fin { message.len() + missing } else { limit };
+                let most = match open.header.fin {
+                    true => message.len() + missing,
+                    false if message.is_compressed() => max_compressed_bytes(limit),
+                    false => limit,
+                };
                 message.push(part, most)?;
             }
             _ => self.control.extend_from_slice(part),
@@ -263,14 +347,15 @@ impl Held {
     }
 
     /// The event of the open frame, if it is complete and has one.
-    fn finish(&mut self) -> Result<Option<Event<'static>>, Violation> {
+    fn finish(&mut self) -> Result<Option<Whole>, Violation> {
         let Some(Open { header, .. }) = self.open.take_if(|open| open.received == open.header.payload_len)
         else {
             return Ok(None);
         };
         if header.opcode.is_control() {
             let payload = mem::take(&mut self.control);
-            return Event::of_payload(header.opcode, Cow::Owned(payload)).map(Some);
+            let event = Event::of_payload(header.opcode, Cow::Owned(payload))?;
+            return Ok(Some(Whole::Event(event)));
         }
         let message = self.message.take_if(|_| header.fin);
         message.map(Message::finish).transpose()

@@ -12,6 +12,7 @@ pub const MAX_CONTROL_PAYLOAD: usize = 125;
 pub const MAX_HEADER_LEN: usize = 10;
 
 const FIN: u8 = 0x80;
+const COMPRESSED: u8 = 0x40;
 const MASKED: u8 = 0x80;
 
 /// Which end of the connection *we* are: a server receives masked frames only, a client unmasked ones (§5.1).
@@ -137,6 +138,14 @@ pub fn text(payload: &[u8]) -> Bytes {
     out.into()
 }
 
+/// A complete frame with a compressed payload, which the first reserved bit tells (RFC 7692 §6).
+pub(crate) fn compressed(opcode: OpCode, payload: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(header_len(payload.len()) + payload.len());
+    put_length(&mut out, FIN | COMPRESSED | opcode as u8, 0, payload.len());
+    out.extend_from_slice(payload);
+    out.into()
+}
+
 /// Appends a complete ping frame (§5.5.2).
 ///
 /// # Panics
@@ -211,8 +220,22 @@ pub fn close(code: u16, reason: &str) -> Bytes {
 /// If it is a control frame whose payload is longer than [`MAX_CONTROL_PAYLOAD`].
 pub fn put_masked(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8], mask: [u8; 4]) {
     assert!(!opcode.is_control() || payload.len() <= MAX_CONTROL_PAYLOAD, "the control frame is too long");
+    put_masked_payload(out, FIN | opcode as u8, payload, mask);
+}
+
+/// [`put_masked`] of a message that was compressed by
+/// [`Deflater::compress`](crate::deflate::Deflater::compress).
+///
+/// # Panics
+/// If it is a control frame: these are never compressed (RFC 7692 §5).
+pub fn put_masked_compressed(out: &mut Vec<u8>, opcode: OpCode, compressed: &[u8], mask: [u8; 4]) {
+    assert!(!opcode.is_control(), "a control frame is never compressed");
+    put_masked_payload(out, FIN | COMPRESSED | opcode as u8, compressed, mask);
+}
+
+fn put_masked_payload(out: &mut Vec<u8>, first: u8, payload: &[u8], mask: [u8; 4]) {
     out.reserve(header_len(payload.len()) + 4 + payload.len());
-    put_length(out, FIN | opcode as u8, MASKED, payload.len());
+    put_length(out, first, MASKED, payload.len());
     out.extend_from_slice(&mask);
     let start = out.len();
     out.extend_from_slice(payload);

@@ -17,6 +17,8 @@ use http::{
 use sha1::{Digest, Sha1};
 use thiserror::Error;
 
+use crate::deflate::{MAX_EXTENSIONS, MAX_PARAMETERS};
+
 /// The most subprotocols a request may offer.
 pub const MAX_PROTOCOLS: usize = 16;
 
@@ -93,6 +95,12 @@ pub enum HandshakeError {
     /// More than [`MAX_PROTOCOLS`] subprotocols are offered.
     #[error("offer at most 16 names in Sec-WebSocket-Protocol")]
     TooManyProtocols,
+    /// The offered extensions are no list of names and parameters (§9.1), or too long a one; only
+    /// [`deflate::negotiate`](crate::deflate::negotiate) looks at them.
+    #[error(
+        "Sec-WebSocket-Extensions must list at most {MAX_EXTENSIONS} names, with {MAX_PARAMETERS} parameters at most"
+    )]
+    Extensions,
 }
 
 impl HandshakeError {

@@ -1,6 +1,7 @@
 //! The header of a received frame, judged byte by byte as it comes.
 
 use crate::{
+    deflate::max_compressed_bytes,
     frame::{MAX_CONTROL_PAYLOAD, OpCode, Role},
     violation::Violation,
 };
@@ -8,14 +9,27 @@ use crate::{
 /// The most bytes a header takes: two, eight of length, four of mask.
 pub(crate) const MAX_LEN: usize = 14;
 
+const RESERVED: u8 = 0x70;
+/// The first reserved bit, by which a message is compressed (RFC 7692 §6).
+const RSV1: u8 = 0x40;
+
 /// What the rules for the next frame depend on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
     pub(crate) role: Role,
-    /// The bytes of the fragmented message so far, if one was begun.
-    pub(crate) begun: Option<usize>,
-    /// The bound on a whole message.
+    /// The fragmented message, if one was begun.
+    pub(crate) begun: Option<Begun>,
+    /// The bound on a whole message, before compression.
     pub(crate) limit: usize,
+    /// Whether messages may be compressed.
+    pub(crate) deflate: bool,
+}
+
+/// What came of a fragmented message.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Begun {
+    pub(crate) len: usize,
+    pub(crate) compressed: bool,
 }
 
 /// A header that keeps all rules.
@@ -23,6 +37,8 @@ pub(crate) struct Rules {
 pub(crate) struct Header {
     pub(crate) opcode: OpCode,
     pub(crate) fin: bool,
+    /// Whether it begins a compressed message.
+    pub(crate) compressed: bool,
     /// All zeroes where the frame is not masked, which leaves the payload as it is.
     pub(crate) mask: [u8; 4],
     /// How many bytes the header itself took.
@@ -39,21 +55,24 @@ impl Header {
         let Some(&second) = bytes.get(1) else { return Ok(None) };
         check_second(second, opcode, rules)?;
         let Some((payload_len, after_length)) = length(bytes, second)? else { return Ok(None) };
-        let payload_len = check_length(payload_len, opcode, rules)?;
-        let fin = first & 0x80 != 0;
+        let (fin, compressed) = (first & 0x80 != 0, first & RSV1 != 0);
+        let is_compressed = compressed || rules.begun.is_some_and(|begun| begun.compressed);
+        let payload_len = check_length(payload_len, opcode, is_compressed, rules)?;
         if rules.role == Role::Client {
-            return Ok(Some(Self { opcode, fin, mask: [0; 4], len: after_length, payload_len }));
+            return Ok(Some(Self { opcode, fin, compressed, mask: [0; 4], len: after_length, payload_len }));
         }
         let Some(&mask) = bytes[after_length..].first_chunk() else { return Ok(None) };
-        Ok(Some(Self { opcode, fin, mask, len: after_length + 4, payload_len }))
+        Ok(Some(Self { opcode, fin, compressed, mask, len: after_length + 4, payload_len }))
     }
 }
 
 fn check_first(first: u8, rules: &Rules) -> Result<OpCode, Violation> {
-    if first & 0x70 != 0 {
+    let bits = first & 0x0f;
+    let begins_message = bits == OpCode::Text as u8 || bits == OpCode::Binary as u8;
+    let meant = if rules.deflate && begins_message { RSV1 } else { 0 };
+    if first & RESERVED & !meant != 0 {
         return Err(Violation::ReservedBits);
     }
-    let bits = first & 0x0f;
     let opcode = OpCode::from_bits(bits).ok_or(Violation::UnknownOpcode(bits))?;
     match opcode {
         _ if opcode.is_control() && first & 0x80 == 0 => Err(Violation::FragmentedControl),
@@ -97,10 +116,16 @@ fn length(bytes: &[u8], second: u8) -> Result<Option<(u64, usize)>, Violation> {
 }
 
 /// Refuses what would make the message too big, before a byte of it is kept.
-fn check_length(payload_len: u64, opcode: OpCode, rules: &Rules) -> Result<usize, Violation> {
+fn check_length(
+    payload_len: u64,
+    opcode: OpCode,
+    is_compressed: bool,
+    rules: &Rules,
+) -> Result<usize, Violation> {
     let too_big = Violation::TooBig { limit: rules.limit };
     let len = usize::try_from(payload_len).map_err(|_| too_big)?;
-    let room = rules.limit - rules.begun.unwrap_or(0);
+    let most = if is_compressed { max_compressed_bytes(rules.limit) } else { rules.limit };
+    let room = most.saturating_sub(rules.begun.map_or(0, |begun| begun.len));
     if len > room && !opcode.is_control() { Err(too_big) } else { Ok(len) }
 }
 
@@ -108,16 +133,38 @@ fn check_length(payload_len: u64, opcode: OpCode, rules: &Rules) -> Result<usize
 mod tests {
     use super::*;
 
-    const SERVER: Rules = Rules { role: Role::Server, begun: None, limit: 1 << 20 };
+    const SERVER: Rules = Rules { role: Role::Server, begun: None, limit: 1 << 20, deflate: false };
+    const DEFLATE: Rules = Rules { deflate: true, ..SERVER };
+
+    fn begun(len: usize, compressed: bool) -> Option<Begun> {
+        Some(Begun { len, compressed })
+    }
 
     #[test]
     fn each_broken_rule_is_named_at_the_byte_that_breaks_it() {
-        let begun = Rules { begun: Some(7), ..SERVER };
+        let compressed = Rules { begun: begun(7, true), ..DEFLATE };
+        let begun = Rules { begun: begun(7, false), ..SERVER };
         let client = Rules { role: Role::Client, ..SERVER };
         let table: &[(&[u8], Rules, Violation)] = &[
             (&[0xc1], SERVER, Violation::ReservedBits),
             (&[0xa1], SERVER, Violation::ReservedBits),
             (&[0x91], SERVER, Violation::ReservedBits),
+            (&[0xa1], DEFLATE, Violation::ReservedBits),
+            (&[0x91], DEFLATE, Violation::ReservedBits),
+            (&[0xe1], DEFLATE, Violation::ReservedBits),
+            (&[0xc0], DEFLATE, Violation::ReservedBits),
+            (&[0xc0], compressed, Violation::ReservedBits),
+            (&[0xc3], DEFLATE, Violation::ReservedBits),
+            (&[0xc8], DEFLATE, Violation::ReservedBits),
+            (&[0xc9], DEFLATE, Violation::ReservedBits),
+            (&[0xca], DEFLATE, Violation::ReservedBits),
+            (&[0xc1], compressed, Violation::InterruptedMessage),
+            (&[0xc1, 0xff, 0, 0, 0, 0, 0, 0x12, 0x40, 0x41], DEFLATE, Violation::TooBig { limit: 1 << 20 }),
+            (
+                &[0x80, 0xff, 0, 0, 0, 0, 0, 0x12, 0x40, 0x3a],
+                compressed,
+                Violation::TooBig { limit: 1 << 20 },
+            ),
             (&[0x83], SERVER, Violation::UnknownOpcode(3)),
             (&[0x8b], SERVER, Violation::UnknownOpcode(11)),
             (&[0x09], SERVER, Violation::FragmentedControl),
@@ -162,8 +209,26 @@ mod tests {
 
     #[test]
     fn control_frames_do_not_count_against_the_message() {
-        let full = Rules { begun: Some(10), limit: 10, ..SERVER };
+        let full = Rules { begun: begun(10, false), limit: 10, ..SERVER };
         assert!(Header::parse(&[0x89, 0x84, 0, 0, 0, 0], &full).unwrap().is_some());
         assert!(Header::parse(&[0x80, 0x80, 0, 0, 0, 0], &full).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_compressed_message_may_be_longer_than_what_it_becomes() {
+        let rules = Rules { limit: 64, ..DEFLATE };
+        let header = |first, len: u8| Header::parse(&[first, 0x80 | len, 0, 0, 0, 0], &rules);
+        assert_eq!(header(0xc1, 125).unwrap().map(|header| header.compressed), Some(true));
+        assert_eq!(header(0x81, 65).unwrap_err(), Violation::TooBig { limit: 64 });
+        let rest = Rules { begun: begun(100, true), ..rules };
+        assert!(Header::parse(&[0x80, 0x80 | 37, 0, 0, 0, 0], &rest).unwrap().is_some());
+        assert!(Header::parse(&[0x80, 0x80 | 38, 0, 0, 0, 0], &rest).is_err());
+    }
+
+    #[test]
+    fn what_came_may_be_more_than_a_limit_that_was_lowered() {
+        let lowered = Rules { begun: begun(10, false), limit: 5, ..SERVER };
+        assert!(Header::parse(&[0x80, 0x80, 0, 0, 0, 0], &lowered).unwrap().is_some());
+        assert_eq!(Header::parse(&[0x80, 0x81], &lowered).unwrap_err(), Violation::TooBig { limit: 5 });
     }
 }

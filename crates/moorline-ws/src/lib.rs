@@ -1,9 +1,10 @@
-//! RFC 6455 without I/O: this crate opens no socket, reads no clock, draws no random number, spawns nothing and
-//! keeps no global state; bytes go in, events and bytes come out.
+//! RFC 6455, and its extension of RFC 7692, without I/O: this crate opens no socket, reads no clock, draws no
+//! random number, spawns nothing and keeps no global state; bytes go in, events and bytes come out.
 //!
 //! - [`handshake`] judges the HTTP request that asks for an upgrade and builds the answer to it (§4.2).
 //! - [`decoder`] turns received bytes into [`event`]s and holds no memory between messages.
 //! - [`frame`] writes frames: complete ones to be shared by many receivers, and headers to be written in place.
+//! - [`deflate`] compresses messages, where both ends want it (RFC 7692).
 //! - [`close`] knows the close codes and the answer to a close frame (§7).
 //! - [`mask`] is the masking of §5.3; [`violation`] is what a peer can do wrong.
 //!
@@ -22,10 +23,11 @@
 //!
 //! What to send and when, how long to wait for the peer's close frame, and how much to queue for a slow peer
 //! are the driver's decisions, and so is what a subprotocol means. A set
-//! reserved bit is a violation, as no extension can be agreed yet.
+//! reserved bit is a violation, unless compression was agreed and gives it a meaning.
 
 pub mod close;
 pub mod decoder;
+pub mod deflate;
 pub mod event;
 pub mod frame;
 pub mod handshake;

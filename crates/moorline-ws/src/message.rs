@@ -2,35 +2,58 @@
 
 use std::borrow::Cow;
 
-use crate::{event::Event, frame::OpCode, violation::Violation};
+use crate::{
+    event::Event,
+    frame::OpCode,
+    header::{Begun, Header},
+    violation::Violation,
+};
 
 /// A message of which some parts are still to come.
 #[derive(Debug)]
 pub(crate) enum Message {
     Text(Text),
     Binary(Vec<u8>),
+    /// Of either kind, to be inflated once it is whole: until then it takes no more memory than what came.
+    Compressed(OpCode, Vec<u8>),
+}
+
+/// A message that is whole.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Whole {
+    Event(Event<'static>),
+    Compressed(OpCode, Vec<u8>),
 }
 
 impl Message {
     /// Nothing is allocated until the first byte comes.
-    pub(crate) fn new(opcode: OpCode) -> Self {
-        match opcode {
+    pub(crate) fn new(first: &Header) -> Self {
+        match first.opcode {
+            opcode if first.compressed => Self::Compressed(opcode, Vec::new()),
             OpCode::Text => Self::Text(Text::default()),
             _ => Self::Binary(Vec::new()),
         }
     }
 
+    pub(crate) fn begun(&self) -> Begun {
+        Begun { len: self.len(), compressed: self.is_compressed() }
+    }
+
+    pub(crate) const fn is_compressed(&self) -> bool {
+        matches!(self, Self::Compressed(..))
+    }
+
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.checked.len() + text.pending().len(),
-            Self::Binary(bytes) => bytes.len(),
+            Self::Binary(bytes) | Self::Compressed(_, bytes) => bytes.len(),
         }
     }
 
     pub(crate) fn capacity(&self) -> usize {
         match self {
             Self::Text(text) => text.checked.capacity(),
-            Self::Binary(bytes) => bytes.capacity(),
+            Self::Binary(bytes) | Self::Compressed(_, bytes) => bytes.capacity(),
         }
     }
 
@@ -42,7 +65,7 @@ impl Message {
                 text.checked.reserve_exact(more.saturating_sub(text.checked.len()));
                 text.push(part)
             }
-            Self::Binary(bytes) => {
+            Self::Binary(bytes) | Self::Compressed(_, bytes) => {
                 bytes.reserve_exact(more.saturating_sub(bytes.len()));
                 bytes.extend_from_slice(part);
                 Ok(())
@@ -50,12 +73,13 @@ impl Message {
         }
     }
 
-    pub(crate) fn finish(self) -> Result<Event<'static>, Violation> {
-        match self {
-            Self::Text(text) if !text.pending().is_empty() => Err(Violation::InvalidUtf8),
-            Self::Text(text) => Ok(Event::Text(Cow::Owned(text.checked))),
-            Self::Binary(bytes) => Ok(Event::Binary(Cow::Owned(bytes))),
-        }
+    pub(crate) fn finish(self) -> Result<Whole, Violation> {
+        Ok(match self {
+            Self::Text(text) if !text.pending().is_empty() => return Err(Violation::InvalidUtf8),
+            Self::Text(text) => Whole::Event(Event::Text(Cow::Owned(text.checked))),
+            Self::Binary(bytes) => Whole::Event(Event::Binary(Cow::Owned(bytes))),
+            Self::Compressed(opcode, bytes) => Whole::Compressed(opcode, bytes),
+        })
     }
 }
 
@@ -120,8 +144,8 @@ impl Text {
 mod tests {
     use super::*;
 
-    fn text_of(parts: &[&[u8]]) -> Result<Event<'static>, Violation> {
-        let mut message = Message::new(OpCode::Text);
+    fn text_of(parts: &[&[u8]]) -> Result<Whole, Violation> {
+        let mut message = Message::Text(Text::default());
         for part in parts {
             message.push(part, 1000)?;
         }
@@ -135,7 +159,7 @@ mod tests {
             for second in first..=text.len() {
                 let bytes = text.as_bytes();
                 let parts = [&bytes[..first], &bytes[first..second], &bytes[second..]];
-                assert_eq!(text_of(&parts), Ok(Event::Text(text.into())), "{first} {second}");
+                assert_eq!(text_of(&parts), Ok(Whole::Event(Event::Text(text.into()))), "{first} {second}");
             }
         }
     }
@@ -145,7 +169,7 @@ mod tests {
         let table: [&[&[u8]]; 5] =
             [&[b"\xff"], &[b"a\xf4", b"\x90"], &[b"\xed", b"\xa0"], &[b"\xe2\x82", b"a"], &[b"ok\xc0"]];
         for parts in table {
-            let mut message = Message::new(OpCode::Text);
+            let mut message = Message::Text(Text::default());
             let (last, before) = parts.split_last().unwrap();
             before.iter().for_each(|part| message.push(part, 1000).unwrap());
             assert_eq!(message.push(last, 1000), Err(Violation::InvalidUtf8), "{parts:x?}");
@@ -159,7 +183,7 @@ mod tests {
 
     #[test]
     fn room_is_kept_for_what_came_and_at_most_the_bound() {
-        let mut message = Message::new(OpCode::Binary);
+        let mut message = Message::Binary(Vec::new());
         assert_eq!(message.capacity(), 0);
         let mut capacities = vec![];
         for byte in 0..100 {

@@ -5,6 +5,7 @@
 
 use moorline_ws::{
     decoder::{Decoder, Limits},
+    deflate::{Agreed, Inflater, WindowBits, max_compressed_bytes},
     event::Event,
     frame::Role,
     mask,
@@ -18,6 +19,8 @@ pub(crate) const CLOSE: u8 = 0x8;
 pub(crate) const PING: u8 = 0x9;
 pub(crate) const PONG: u8 = 0xa;
 pub(crate) const FIN: u8 = 0x80;
+/// The reserved bit that tells a compressed message.
+pub(crate) const RSV1: u8 = 0x40;
 
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
@@ -96,7 +99,9 @@ pub(crate) struct Driver {
     pub(crate) decoder: Decoder,
     pub(crate) outcome: Outcome,
     pub(crate) most_held: usize,
-    limit: usize,
+    /// The most that may be held for a message, and between messages.
+    allowed: usize,
+    inflater: Inflater,
 }
 
 impl Driver {
@@ -105,7 +110,17 @@ impl Driver {
 
     pub(crate) fn new(role: Role, limit: usize) -> Self {
         let decoder = Decoder::new(role, Limits { max_message_bytes: limit });
-        Self { decoder, outcome: Outcome::default(), most_held: 0, limit }
+        Self { decoder, outcome: Outcome::default(), most_held: 0, allowed: limit, inflater: Inflater::new() }
+    }
+
+    /// One that takes compressed messages, too.
+    pub(crate) fn with_deflate(role: Role, limit: usize, agreed: &Agreed) -> Self {
+        let mut driver = Self::new(role, limit);
+        driver.decoder.set_deflate(agreed);
+        let receiving = agreed.receiving(role);
+        let window = if receiving.context_takeover { receiving.max_window_bits.bytes() } else { 0 };
+        driver.allowed = max_compressed_bytes(limit) + window;
+        driver
     }
 
     pub(crate) fn feed(&mut self, part: &[u8]) {
@@ -113,7 +128,7 @@ impl Driver {
         let mut input = &mut copy[..];
         while !input.is_empty() && self.outcome.violation.is_none() {
             let len = input.len();
-            match self.decoder.decode(input) {
+            match self.decoder.decode_with(input, &mut self.inflater) {
                 Ok(decoded) => {
                     let used = decoded.used;
                     assert!((1..=len).contains(&used), "used {used} of {len}");
@@ -131,10 +146,17 @@ impl Driver {
 
     fn check_held(&mut self) {
         let held = self.decoder.held_bytes();
-        assert!(held <= self.limit + Self::OVERHEAD, "{held} bytes held, the limit is {}", self.limit);
+        assert!(held <= self.allowed + Self::OVERHEAD, "{held} bytes held, allowed are {}", self.allowed);
         assert_eq!(self.decoder.is_idle(), held == 0);
         self.most_held = self.most_held.max(held);
     }
+}
+
+/// What is agreed where both directions are alike.
+pub(crate) fn agreed(context_takeover: bool, bits: u8) -> Agreed {
+    let max_window_bits = WindowBits::new(bits).unwrap();
+    let direction = moorline_ws::deflate::Direction { context_takeover, max_window_bits };
+    Agreed { server: direction, client: direction }
 }
 
 /// Decodes a client's stream that arrives cut at `cuts`, which must ascend.
