@@ -216,6 +216,13 @@ impl Shard {
     /// Takes in what happened.
     pub fn handle(&mut self, now: Now, input: Input, host: &mut dyn Host) {
         let turn = &mut Turn { now, host };
+        // What is announced to a room that is known here joins what waits for its members: they get it in one write.
+        if let Input::Batch(batch) = input {
+            if !self.by_name.contains_key(&batch.batch.room) {
+                while self.serve_members(turn, usize::MAX) {}
+            }
+            return self.announced(batch);
+        }
         while self.serve_members(turn, usize::MAX) {}
         match input {
             Input::Establish(claim) => self.establish(turn, *claim),
@@ -231,7 +238,7 @@ impl Shard {
             Input::TransportPing(peer, payload) => self.transport_ping(turn, peer, &payload),
             Input::Lost(peer, why) => self.lost(turn, peer, why),
             Input::Writable(peer) => self.writable(turn, peer),
-            Input::Batch(batch) => self.announced(batch),
+            Input::Batch(_) => {}
             Input::Ephemeral(ephemeral) => self.ephemeral(turn, &ephemeral),
             Input::StreamCancel(cancel) => self.stream_cancel(turn, &cancel),
             Input::AnnouncementsLost => self.announcements_lost(),

@@ -1,6 +1,7 @@
 //! A shard with one session, and a log.
 
 pub mod book;
+pub mod crowd;
 
 use std::sync::Arc;
 use std::time::Duration;
