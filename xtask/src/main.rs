@@ -1,5 +1,6 @@
 //! Chores of the repository: the gate and its parts. A module per chore; `cargo xtask help` lists them.
 
+mod budgets;
 mod chaos;
 mod counts;
 mod gate;
