@@ -63,7 +63,7 @@ impl Writer {
     /// The socket is broken; its reading end will see that too.
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Raw(stream) => match stream.try_write(bytes) {
+            Self::Raw(stream) => match raw::try_write(stream, bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
                 other => other,
             },

@@ -34,6 +34,31 @@ impl RawReader {
     }
 }
 
+/// Writes what goes without waiting. The socket is asked, not the runtime: to look at what that knows of a socket is to fetch
+/// memory which nothing else here needs, for each receiver of a message.
+///
+/// # Errors
+/// The socket is full, which the runtime then knows as well, or broken.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn try_write(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    use rustix::io::Errno;
+    use rustix::net::{SendFlags, send};
+
+    match send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+        Err(Errno::AGAIN | Errno::INTR) => stream.try_write(bytes),
+        other => Ok(other?),
+    }
+}
+
+/// Writes what goes without waiting.
+///
+/// # Errors
+/// The socket is full or broken.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn try_write(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    stream.try_write(bytes)
+}
+
 /// How much the kernel takes of a socket beyond what it may send, in bytes, where it lets us say so.
 ///
 /// Without a bound it takes up to 4 MiB for a peer that reads slowly, and reports the socket writable only when a third
