@@ -224,7 +224,7 @@ pub(crate) mod tests {
         let address = listener.local_addr().unwrap();
         let settings = app.current().loaded.settings.clone();
         let most = listen::Most::of(&settings, app.mode(), None);
-        let server = listen::Server::start(listener, crate::http::router(&app), None, &settings, most);
+        let server = listen::Server::start(listener, crate::http::front(&app), None, &settings, most);
         (app, server, address)
     }
 }

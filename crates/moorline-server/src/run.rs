@@ -67,7 +67,7 @@ async fn start(parts: Parts<'_>) -> anyhow::Result<()> {
     let stop = listen::stop_signal().context("listening for signals")?;
     let tasks = Tasks::start(&app)?;
     greet(&app, address);
-    let server = listen::Server::start(listener, http::router(&app), app.tls().cloned(), &settings, most);
+    let server = listen::Server::start(listener, http::front(&app), app.tls().cloned(), &settings, most);
     systemd::ready();
     tokio::select! {
         () = stop => {}

@@ -4,6 +4,7 @@ mod bearer;
 mod body;
 mod caller;
 mod context;
+mod door;
 mod health;
 pub(crate) mod metrics;
 mod observe;
@@ -35,17 +36,36 @@ use http::StatusCode;
 use moorline::ErrorCode;
 
 use self::caller::Gate;
+pub(crate) use self::door::Door;
 use self::health::Pulse;
 use self::metrics::{Gauges, Requests};
 use self::openapi::Document;
 use self::problem::Problem;
 use crate::app::{App, Mode};
 
+/// What answers requests.
+pub(crate) struct Front {
+    pub(crate) router: Router,
+    /// Answers handshakes before the router sees them; none where the router is to answer everything.
+    pub(crate) door: Option<Door>,
+}
+
+impl From<Router> for Front {
+    fn from(router: Router) -> Self {
+        Self { router, door: None }
+    }
+}
+
 /// All resources, and where connections come in.
-pub(crate) fn router(app: &App) -> Router {
+pub(crate) fn front(app: &App) -> Front {
+    let requests = Arc::new(Requests::new(app.metrics()));
+    Front { router: router(app, Arc::clone(&requests)), door: Some(Door::new(app.clone(), requests)) }
+}
+
+fn router(app: &App, requests: Arc<Requests>) -> Router {
     let (gate, table) = (Arc::new(Gate::new(app)), routes::table());
     let document = Document::of(&table);
-    let mut router = Router::new().route("/ws", get(ws::own)).route("/ws/{room}", get(ws::room));
+    let mut router = Router::new().route(door::OWN, get(ws::own)).route(door::ROOM, get(ws::room));
     for resource in table {
         let (path, methods) = resource.mount(&gate);
         router = router.route(&path, methods);
@@ -59,7 +79,7 @@ pub(crate) fn router(app: &App) -> Router {
             Problem::of(ErrorCode::NotFound, "this resource has no such method")
                 .with_status(StatusCode::METHOD_NOT_ALLOWED)
         });
-    layered(router, app)
+    layered(router, app, requests)
         .layer(Extension(document))
         .layer(Extension(Arc::new(Gauges::default())))
         .layer(Extension(Arc::new(Pulse::default())))
@@ -67,7 +87,7 @@ pub(crate) fn router(app: &App) -> Router {
 }
 
 /// What every request passes, the outermost last.
-fn layered(router: Router<App>, app: &App) -> Router<App> {
+fn layered(router: Router<App>, app: &App, requests: Arc<Requests>) -> Router<App> {
     let (body_max_bytes, request_timeout) = (app.body_max_bytes(), app.request_timeout());
     let bounded = router
         .layer(DefaultBodyLimit::max(body_max_bytes))
@@ -79,6 +99,5 @@ fn layered(router: Router<App>, app: &App) -> Router<App> {
         Mode::Development => bounded.layer(middleware::from_fn(origin::check)),
         Mode::Serving => bounded,
     };
-    let requests = Arc::new(Requests::new(app.metrics()));
     guarded.layer(middleware::from_fn_with_state(requests, observe::observe))
 }

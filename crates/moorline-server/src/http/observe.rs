@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::{Extensions, Method, StatusCode};
+use http::{Extensions, HeaderValue, Method, StatusCode};
 use moorline::ErrorCode;
 
 use super::caller::Caller;
@@ -32,26 +32,48 @@ struct Told<'a> {
 
 /// Follows a request from its head to the head of its answer.
 pub(crate) async fn observe(State(requests): State<Arc<Requests>>, request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let id = context::request_id(request.headers());
-    let trace_id = context::trace_id(request.headers()).map(str::to_owned);
-    let method = method(request.method());
+    let observed = Observed::begin(&request);
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let mut response = next.run(request).await;
-    let told = Told {
-        method,
-        route: route.as_ref().map_or("unmatched", MatchedPath::as_str),
-        status: response.status(),
-        took: started.elapsed(),
-        request_id: id.to_str().unwrap_or_default(),
-        trace_id: trace_id.as_deref(),
-        key: key(response.extensions()),
-        code: response.extensions().get::<ErrorCode>().map(|code| code.as_str()),
-    };
-    requests.count(told.method, told.route, told.status, told.took);
-    log(&told);
-    response.headers_mut().insert(context::REQUEST_ID, id);
-    response
+    let response = next.run(request).await;
+    observed.end(&requests, route.as_ref().map_or("unmatched", MatchedPath::as_str), response)
+}
+
+/// A request that is being answered.
+pub(crate) struct Observed {
+    started: Instant,
+    id: HeaderValue,
+    trace_id: Option<String>,
+    method: &'static str,
+}
+
+impl Observed {
+    pub(crate) fn begin<B>(request: &http::Request<B>) -> Self {
+        let headers = request.headers();
+        Self {
+            started: Instant::now(),
+            id: context::request_id(headers),
+            trace_id: context::trace_id(headers).map(str::to_owned),
+            method: method(request.method()),
+        }
+    }
+
+    /// Tells of it, and gives the answer the request's id.
+    pub(crate) fn end(self, requests: &Requests, route: &str, mut response: Response) -> Response {
+        let told = Told {
+            method: self.method,
+            route,
+            status: response.status(),
+            took: self.started.elapsed(),
+            request_id: self.id.to_str().unwrap_or_default(),
+            trace_id: self.trace_id.as_deref(),
+            key: key(response.extensions()),
+            code: response.extensions().get::<ErrorCode>().map(|code| code.as_str()),
+        };
+        requests.count(told.method, told.route, told.status, told.took);
+        log(&told);
+        response.headers_mut().insert(context::REQUEST_ID, self.id);
+        response
+    }
 }
 
 fn key(extensions: &Extensions) -> Option<&str> {

@@ -134,12 +134,20 @@ fn default_port(scheme: &str) -> Option<u16> {
 
 /// Refuses pages of other machines, and names that are not this machine's.
 pub(crate) async fn check(request: Request, next: Next) -> Response {
-    if let Err(why) = allowed(request.headers()) {
-        let origin = request.headers().get(ORIGIN);
-        tracing::warn!(?origin, why, "refused");
-        return Problem::of(ErrorCode::ForbiddenOrigin, why).into_response();
+    match judge(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
     }
-    next.run(request).await
+}
+
+/// # Errors
+/// The page is of another machine, or this one is called by a name that is not its own.
+pub(crate) fn judge(headers: &HeaderMap) -> Result<(), Problem> {
+    allowed(headers).map_err(|why| {
+        let origin = headers.get(ORIGIN);
+        tracing::warn!(?origin, why, "refused");
+        Problem::of(ErrorCode::ForbiddenOrigin, why)
+    })
 }
 
 fn allowed(headers: &HeaderMap) -> Result<(), &'static str> {

@@ -16,6 +16,14 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        Self::of(parts)
+    }
+}
+
+impl<T: DeserializeOwned> Query<T> {
+    /// # Errors
+    /// Says what is wrong with it.
+    pub(crate) fn of(parts: &Parts) -> Result<Self, Problem> {
         let text = parts.uri.query().unwrap_or_default();
         check_encoding(text)?;
         serde_urlencoded::from_str(text).map(Self).map_err(|error| refused(text, &error))

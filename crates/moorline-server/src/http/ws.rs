@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use axum::body::Body;
 use axum::extract::{FromRequestParts, State};
 use axum::response::Response;
 use http::request::Parts;
@@ -17,7 +18,7 @@ use crate::app::{App, Mode};
 use crate::proxy;
 
 /// What is not a room under `/ws/` (spec/protocol.md, section 2).
-const RESOURCES: [&str; 2] = ["stats", "status"];
+pub(super) const RESOURCES: [&str; 2] = ["stats", "status"];
 
 /// What a client may say in the URL.
 #[derive(Deserialize)]
@@ -43,7 +44,13 @@ impl FromRequestParts<App> for Visitor {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let Query(parameters) = Query::<Parameters>::from_request_parts(parts, app).await?;
+        Self::of(parts, app)
+    }
+}
+
+impl Visitor {
+    fn of(parts: &Parts, app: &App) -> Result<Self, Problem> {
+        let Query(parameters) = Query::<Parameters>::of(parts)?;
         let mode = app.mode();
         let client = proxy::client(parts, app.proxies());
         let mut token = presented::presented(parts, parameters.token.as_deref());
@@ -72,11 +79,7 @@ pub(crate) async fn own(
     visitor: Visitor,
     upgrade: Upgrade,
 ) -> Result<Response, Problem> {
-    if visitor.parameters.last_message_id.is_some() {
-        let why = "last_message_id needs a room in the URL: /ws/{room}";
-        return Err(Problem::of(ErrorCode::RoomRequired, why));
-    }
-    accept(&node, None, visitor, upgrade)
+    upgrade.accept(&node, endpoint(None, visitor)?).map_err(problem)
 }
 
 pub(crate) async fn room(
@@ -85,7 +88,21 @@ pub(crate) async fn room(
     visitor: Visitor,
     upgrade: Upgrade,
 ) -> Result<Response, Problem> {
-    accept(&node, Some(named(&room)?), visitor, upgrade)
+    upgrade.accept(&node, endpoint(Some(named(&room)?), visitor)?).map_err(problem)
+}
+
+/// Answers a handshake at once: `room` is what stands behind `/ws/` in the URL, where that is a name as it is.
+pub(super) fn answer<B>(
+    app: &App,
+    room: Option<&str>,
+    request: http::Request<B>,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let visitor = Visitor::of(&parts, app)?;
+    let endpoint = endpoint(room.map(named).transpose()?, visitor)?;
+    let mut request = http::Request::from_parts(parts, body);
+    let response = app.node().upgrade(&mut request, endpoint).map_err(problem)?;
+    Ok(response.map(|()| Body::empty()))
 }
 
 /// The room of a URL. What is a resource beside the rooms is no room, in whatever way it is encoded.
@@ -96,18 +113,17 @@ fn named(room: &str) -> Result<RoomName, Problem> {
     query::room(room)
 }
 
-fn accept(
-    node: &Node,
-    room: Option<RoomName>,
-    visitor: Visitor,
-    upgrade: Upgrade,
-) -> Result<Response, Problem> {
+fn endpoint(room: Option<RoomName>, visitor: Visitor) -> Result<Endpoint, Problem> {
     let Visitor { parameters, identity, token, address, mode } = visitor;
+    if room.is_none() && parameters.last_message_id.is_some() {
+        let why = "last_message_id needs a room in the URL: /ws/{room}";
+        return Err(Problem::of(ErrorCode::RoomRequired, why));
+    }
     let last_message_id = parameters.last_message_id.map(Offset);
     if last_message_id.is_some_and(|offset| offset > Offset::MAX) {
         return Err(Problem::of(ErrorCode::BadFrame, "last_message_id is at most 2^53-1"));
     }
-    let endpoint = Endpoint {
+    Ok(Endpoint {
         room,
         identity,
         token,
@@ -117,8 +133,7 @@ fn accept(
         resume_token: parameters.resume_token.as_deref().map(ResumeToken::presented),
         last_message_id,
         single_room: false,
-    };
-    upgrade.accept(node, endpoint).map_err(problem)
+    })
 }
 
 /// Why it is no handshake, with the headers that say how it would be one.
@@ -156,8 +171,8 @@ mod tests {
     }
 
     /// What is wrong with a URL is told without what stood in it.
-    #[tokio::test]
-    async fn a_refused_url_does_not_come_back() {
+    #[test]
+    fn a_refused_url_does_not_come_back() {
         for query in [
             "token=SECRET&token=SECRET",
             "token=SECRET&more=1",
@@ -169,8 +184,8 @@ mod tests {
             "token=SECRET%ff",
         ] {
             let request = http::Request::builder().uri(format!("/ws?{query}")).body(()).unwrap();
-            let (mut parts, ()) = request.into_parts();
-            let Err(problem) = Query::<Parameters>::from_request_parts(&mut parts, &()).await else {
+            let (parts, ()) = request.into_parts();
+            let Err(problem) = Query::<Parameters>::of(&parts) else {
                 panic!("{query} is no query");
             };
             assert!(!format!("{problem:?}").contains("SECRET"), "{problem:?}");

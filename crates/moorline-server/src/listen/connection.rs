@@ -1,10 +1,14 @@
 //! One connection: TLS where there is any, then HTTP/1.1 until it ends or is upgraded.
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::Response;
+use futures_util::future::Either;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::Service as HyperService;
@@ -17,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::accept::Outcome;
 use super::places::{Place, Places};
+use crate::http::{Door, Front};
 use crate::proxy::PeerAddress;
 use crate::tls::Tls;
 
@@ -29,7 +34,7 @@ pub(super) struct Head {
 
 /// What every connection of a server shares.
 pub(super) struct Service {
-    pub(super) router: Router,
+    pub(super) front: Front,
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) head: Head,
     pub(super) places: Arc<Places>,
@@ -43,11 +48,11 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, _place: Place, se
     match &service.tls {
         None => {
             Outcome::Accepted.count();
-            http(stream, Located::new(&service, peer), &service).await;
+            http(stream, Located { service: Arc::clone(&service), peer }, &service).await;
         }
         Some(tls) => {
             if let Some(stream) = handshake(tls, stream, &service).await {
-                http(stream, Located::new(&service, peer), &service).await;
+                http(stream, Located { service: Arc::clone(&service), peer }, &service).await;
             }
         }
     }
@@ -102,25 +107,26 @@ where
     }
 }
 
-/// The router as one connection sees it: its requests know where they come from.
+/// The front as one connection sees it: its requests know where they come from.
 struct Located {
-    inner: TowerToHyperService<Router>,
+    service: Arc<Service>,
     peer: PeerAddress,
 }
 
-impl Located {
-    fn new(service: &Service, peer: PeerAddress) -> Self {
-        Self { inner: TowerToHyperService::new(service.router.clone()), peer }
-    }
-}
-
 impl HyperService<Request<Incoming>> for Located {
-    type Response = <TowerToHyperService<Router> as HyperService<Request<Incoming>>>::Response;
-    type Error = <TowerToHyperService<Router> as HyperService<Request<Incoming>>>::Error;
-    type Future = <TowerToHyperService<Router> as HyperService<Request<Incoming>>>::Future;
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<Ready<Result<Response, Infallible>>, Routed>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.peer);
-        self.inner.call(request)
+        let Front { router, door } = &self.service.front;
+        match door {
+            Some(door) if Door::is_for(&request) => Either::Left(ready(Ok(door.answer(request)))),
+            _ => Either::Right(TowerToHyperService::new(router.clone()).call(request)),
+        }
     }
 }
+
+/// What the router will answer.
+type Routed = <TowerToHyperService<Router> as HyperService<Request<Incoming>>>::Future;

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::Router;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,6 +20,7 @@ pub(crate) use self::descriptors::raise as raise_descriptors;
 pub(crate) use self::places::Most;
 use self::places::Places;
 pub(crate) use self::signals::stop_signal;
+use crate::http::Front;
 use crate::settings::Settings;
 use crate::tls::Tls;
 
@@ -65,25 +65,25 @@ impl Server {
     /// Begins to accept: TLS where `tls` is given, else plain TCP.
     pub(crate) fn start(
         listener: TcpListener,
-        router: Router,
+        front: Front,
         tls: Option<Arc<Tls>>,
         settings: &Settings,
         most: Most,
     ) -> Self {
         let head = Head { max_bytes: settings.head_max_bytes, timeout: settings.head_timeout };
         let places = Places::new(most, settings.trusted_proxies.clone());
-        Self::within(head, listener, router, tls, places)
+        Self::within(head, listener, front, tls, places)
     }
 
     fn within(
         head: Head,
         listener: TcpListener,
-        router: Router,
+        front: Front,
         tls: Option<Arc<Tls>>,
         places: Arc<Places>,
     ) -> Self {
         let (stopped, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let service = Arc::new(Service { router, tls, head, places, stopped: stopped.clone() });
+        let service = Arc::new(Service { front, tls, head, places, stopped: stopped.clone() });
         tracker.spawn(accept::run(listener, service, tracker.clone()));
         Self { stopped, tracker }
     }

@@ -1,8 +1,8 @@
 use std::io;
 use std::net::Ipv4Addr;
 
-use axum::Extension;
 use axum::routing::get;
+use axum::{Extension, Router};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -21,7 +21,7 @@ async fn start(tls: Option<Arc<Tls>>, head_timeout: Duration) -> (Server, Socket
     let router = Router::new().route("/", get(seen));
     let head = Head { max_bytes: 16_384, timeout: head_timeout };
     let places = Places::new(Most::new(64, 64), Vec::new());
-    (Server::within(head, listener, router, tls, places), address)
+    (Server::within(head, listener, router.into(), tls, places), address)
 }
 
 async fn tls_server(folder: &Folder, pair: &Pair, head_timeout: Duration) -> (Server, SocketAddr, Arc<Tls>) {
