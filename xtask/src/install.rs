@@ -80,7 +80,8 @@ fn cargo_deny(shop: &Shop) -> Result<(), String> {
     {
         return Ok(());
     }
-    let mut command = shop.cargo(&format!("install --locked cargo-deny --version {CARGO_DENY} --root"));
+    let mut command = shop.command("cargo");
+    command.args(["install", "--locked", "cargo-deny", "--version", CARGO_DENY, "--root"]);
     command.arg(&shop.tools).env_remove("CARGO_TARGET_DIR");
     // It runs for a second: built quickly it saves more than built to be quick.
     command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env("CARGO_PROFILE_RELEASE_LTO", "off");

@@ -63,9 +63,17 @@ impl Shop {
         command
     }
 
+    /// Every stage builds in the one way in which the program under test is built, so that what it is made of is compiled once.
+    /// `packaging/README.md` says the same in words to type. The target is named, so that what runs at build time is built
+    /// as ever: a procedural macro has to be a library.
     pub(crate) fn cargo(&self, args: &str) -> Command {
         let mut command = self.command("cargo");
         command.args(args.split_whitespace());
+        if self.is_static() {
+            let name = self.host.to_uppercase().replace('-', "_");
+            command.env("CARGO_BUILD_TARGET", &self.host);
+            command.env(format!("CARGO_TARGET_{name}_RUSTFLAGS"), "-Ctarget-feature=+crt-static");
+        }
         command
     }
 

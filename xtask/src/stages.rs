@@ -14,6 +14,16 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
+    /// What is so far known of a stage of several parts.
+    pub(crate) const NOTHING: Self = Self { counts: Counts::NONE, failures: Vec::new() };
+
+    /// This and another part of the same stage.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.counts += other.counts;
+        self.failures.extend(other.failures);
+        self
+    }
+
     /// For a stage that is one check.
     pub(crate) fn check(result: Result<(), String>) -> Self {
         match result {
