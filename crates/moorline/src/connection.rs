@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes, BytesMut};
 use moorline_proto::close::CloseCode;
 use moorline_proto::codec;
 use moorline_proto::frame::{ClientFrame, Inbound};
@@ -14,6 +14,7 @@ use moorline_ws::decoder::{Decoder, Limits};
 use moorline_ws::event::Event;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::compression::with_inflater;
 use crate::shard::Message;
 use crate::telemetry;
 use crate::throttle::Throttle;
@@ -26,6 +27,10 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How many inputs of one connection wait in its shard's inbox at most, so that what others send is not behind all that a
 /// single client can.
 const CREDIT: u8 = 32;
+
+/// How much of one read is decoded before what came of it is taken, where messages may be compressed: 16 KiB may become 16 MiB. It ends
+/// with the message that reaches this; as much as a read has where nothing is compressed.
+const INFLATED_BYTES: usize = 16 * 1024;
 
 /// Something that a connection received.
 #[derive(Debug)]
@@ -40,6 +45,14 @@ pub(crate) enum Received {
 }
 
 impl Received {
+    /// How large a frame is, inflated.
+    const fn bytes(&self) -> usize {
+        match self {
+            Self::Frame(_, bytes) => *bytes,
+            Self::Ping(_) | Self::Alive | Self::End(_) => 0,
+        }
+    }
+
     fn into_input(self, peer: Peer) -> Input {
         match self {
             Self::Frame(inbound, _) => Input::Frame(peer, *inbound),
@@ -50,8 +63,16 @@ impl Received {
     }
 }
 
-/// One word while there is nothing, instead of four: most connections are idle.
-type Queue = Option<Box<VecDeque<Received>>>;
+/// What was received and not taken yet.
+#[derive(Debug, Default)]
+struct Arrived {
+    decoded: VecDeque<Received>,
+    /// What of a read is decoded once all of the above is taken.
+    rest: BytesMut,
+}
+
+/// One word while there is nothing, instead of eight: most connections are idle.
+type Queue = Option<Box<Arrived>>;
 
 /// A socket's reading end with its decoder. Holds no buffer while nothing is half-read.
 pub(crate) struct Link {
@@ -69,34 +90,43 @@ impl Link {
     /// What the client sent behind its handshake.
     pub(crate) fn take_early(&mut self, early: Bytes) {
         if !early.is_empty() {
-            decode(&mut self.decoder, &mut Vec::from(early), &mut self.received);
+            take(&mut self.decoder, &mut Vec::from(early), &mut self.received);
         }
     }
 
     pub(crate) fn next_received(&mut self) -> Option<Received> {
-        let received = self.received.as_mut()?.pop_front();
+        let Arrived { decoded, rest } = self.received.as_deref_mut()?;
+        while decoded.is_empty() && !rest.is_empty() {
+            let used = decode(&mut self.decoder, rest, decoded);
+            rest.advance(used);
+        }
+        let received = decoded.pop_front();
         if received.is_none() {
             self.received = None;
         }
         received
     }
 
-    /// How much was received and not taken yet.
-    pub(crate) fn waiting(&self) -> usize {
-        self.received.as_ref().map_or(0, |received| received.len())
+    /// Whether more may be read before all that was received is taken: while that is fewer frames, and fewer bytes of them.
+    pub(crate) fn has_room(&self, frames_max: usize, bytes_max: usize) -> bool {
+        self.received.as_ref().is_none_or(|arrived| {
+            let bytes: usize = arrived.decoded.iter().map(Received::bytes).sum();
+            arrived.rest.is_empty() && arrived.decoded.len() < frames_max && bytes < bytes_max
+        })
     }
 
-    /// Waits for bytes and decodes them. False at the end of the connection.
+    /// Waits for bytes and decodes them. False at the end of the connection. Not to be called while there is no
+    /// [room](Self::has_room) for them, unless all that was received is taken.
     pub(crate) async fn read(&mut self) -> bool {
         let Self { reader, decoder, received } = self;
         let read =
-            poll_fn(|context| reader.poll_read(context, &mut |bytes| decode(decoder, bytes, received))).await;
+            poll_fn(|context| reader.poll_read(context, &mut |bytes| take(decoder, bytes, received))).await;
         matches!(read, Ok(count) if count > 0)
     }
 
     /// Notes that nothing more comes.
     fn end(&mut self) {
-        self.received.get_or_insert_default().push_back(Received::End(None));
+        self.received.get_or_insert_default().decoded.push_back(Received::End(None));
     }
 
     /// From now on messages may have so many bytes.
@@ -105,35 +135,53 @@ impl Link {
     }
 
     /// Reads and drops what still comes, for a moment.
-    pub(crate) async fn linger(mut self) {
+    pub(crate) async fn linger(self) {
+        let Self { mut reader, .. } = self;
         let gone = async {
-            while self.read().await {
-                self.received = None;
-            }
+            while matches!(poll_fn(|context| reader.poll_read(context, &mut |_| {})).await, Ok(1..)) {}
         };
         // Whether it went or not, the socket is closed now.
         let _went = tokio::time::timeout(LINGER, gone).await;
     }
 }
 
-/// Decodes what was read.
-fn decode(decoder: &mut Decoder, bytes: &mut [u8], received: &mut Queue) {
-    let received = received.get_or_insert_default();
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        match decoder.decode(rest) {
-            Ok(decoded) => {
-                let used = decoded.used;
-                received.extend(decoded.event.map(receive));
-                rest = &mut rest[used..];
-            }
-            Err(violation) => {
-                tracing::debug!(%violation, "a peer broke the WebSocket protocol");
-                received.push_back(Received::End(Some((violation.close_code(), "protocol violation"))));
-                return;
+/// Decodes what was read, and keeps what is not decoded yet.
+fn take(decoder: &mut Decoder, bytes: &mut [u8], received: &mut Queue) {
+    let arrived = received.get_or_insert_default();
+    let used = decode(decoder, bytes, &mut arrived.decoded);
+    if used < bytes.len() {
+        arrived.rest = BytesMut::from(&bytes[used..]);
+    }
+}
+
+/// Decodes what was read, and where that may become far more by inflating, only so much at a time. Returns how many bytes are done
+/// with.
+fn decode(decoder: &mut Decoder, bytes: &mut [u8], decoded: &mut VecDeque<Received>) -> usize {
+    let most = if decoder.may_inflate() { INFLATED_BYTES } else { usize::MAX };
+    let (mut used, mut became) = (0, 0);
+    with_inflater(|inflater| {
+        while used < bytes.len() && became < most {
+            match decoder.decode_with(&mut bytes[used..], inflater) {
+                Ok(step) => {
+                    used += step.used;
+                    let Some(received) = step.event.map(receive) else { continue };
+                    became += received.bytes();
+                    let is_end = matches!(received, Received::End(_));
+                    decoded.push_back(received);
+                    if is_end {
+                        return bytes.len();
+                    }
+                }
+                Err(violation) => {
+                    tracing::debug!(%violation, "a peer broke the WebSocket protocol");
+                    let why = (violation.close_code(), "protocol violation");
+                    decoded.push_back(Received::End(Some(why)));
+                    return bytes.len();
+                }
             }
         }
-    }
+        used
+    })
 }
 
 fn receive(event: Event<'_>) -> Received {
