@@ -44,7 +44,7 @@ pub(crate) type Metric = (&'static str, Kind, &'static [&'static str], &'static 
 
 /// Every metric there is; docs/metrics.md is the same table.
 #[rustfmt::skip]
-pub(crate) const METRICS: [Metric; 25] = [
+pub(crate) const METRICS: [Metric; 26] = [
     ("moorline_connections", Kind::Gauge, &[], "Connections that have a session"),
     ("moorline_sessions", Kind::Gauge, &["state"], "Sessions: `connected` or `absent`"),
     ("moorline_users", Kind::Gauge, &[], "Users with sessions"),
