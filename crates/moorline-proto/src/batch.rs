@@ -149,9 +149,9 @@ impl EncodedBatch {
     fn compressed(&self, coding: Coding, compress: &mut Compress<'_>) -> Option<&Compressed> {
         self.coded.get_or_make(coding, || match &self.parts[..] {
             [] => Compressed::of(self.plain(), compress),
-            parts => Compressed::joined(
-                parts.iter().map(|part| (part.plain(), part.compressed(coding, compress))),
-            ),
+            parts => {
+                Compressed::joined(parts.iter().map(|part| (part.plain(), part.compressed(coding, compress))))
+            }
         })
     }
 }

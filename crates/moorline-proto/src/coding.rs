@@ -72,7 +72,9 @@ impl Compressed {
     }
 
     /// One behind the other; none where all of them are plain. Each is its plain frames and its compressed form, if it has one.
-    pub(crate) fn joined<'a>(parts: impl Iterator<Item = (Frames<'a>, Option<&'a Self>)>) -> Option<Box<Self>> {
+    pub(crate) fn joined<'a>(
+        parts: impl Iterator<Item = (Frames<'a>, Option<&'a Self>)>,
+    ) -> Option<Box<Self>> {
         let (mut joined, mut is_compressed) = (Self::default(), false);
         for (plain, compressed) in parts {
             is_compressed |= compressed.is_some();

@@ -16,9 +16,7 @@ use moorline_proto::message::Message;
 use moorline_proto::position::{Epoch, Offset};
 use moorline_proto::record::{Except, Record};
 use moorline_proto::resume::{RoomState, Survey};
-use moorline_proto::shard::{
-    Claim, ConnectionId, Host, Input, Output, Peer, SessionKey, Shard, ShardConfig,
-};
+use moorline_proto::shard::{Claim, ConnectionId, Host, Input, Output, Peer, SessionKey, Shard, ShardConfig};
 use moorline_proto::time::Timestamp;
 use moorline_proto::users::{UserLimits, Users};
 use serde_json::Value;
@@ -209,7 +207,8 @@ impl Stage {
     /// compressed, or the type of another frame.
     fn heard(&mut self, number: u64) -> Vec<String> {
         let Some(peer) = self.peers.get(&number) else { return vec![] };
-        let written = String::from_utf8(self.sockets.written.remove(&peer.session).unwrap_or_default()).unwrap();
+        let written =
+            String::from_utf8(self.sockets.written.remove(&peer.session).unwrap_or_default()).unwrap();
         let shown = |line: &str| match serde_json::from_str::<Value>(line) {
             Ok(frame) if frame["type"] == "m" => frame["n"].to_string(),
             Ok(frame) => frame["type"].as_str().unwrap().to_owned(),
@@ -283,8 +282,10 @@ fn r34_shards_share_what_one_of_them_compressed() {
 fn r34_joined_batches_share_it_too() {
     let mut stage = Stage::of(&[]);
     let records: Vec<Record> = (0..4).map(|index| stage.keep([10, 500][index % 2], &[])).collect();
-    let parts: Vec<Arc<EncodedBatch>> =
-        records.chunks(2).map(|part| Arc::new(EncodedBatch::new(batch(NEW, part.to_vec()), &FRAMING))).collect();
+    let parts: Vec<Arc<EncodedBatch>> = records
+        .chunks(2)
+        .map(|part| Arc::new(EncodedBatch::new(batch(NEW, part.to_vec()), &FRAMING)))
+        .collect();
     let mut made = 0;
     let mut compress = |frame: &[u8], out: &mut Vec<u8>| {
         let is_compressed = frame.len() >= THRESHOLD;
@@ -360,7 +361,10 @@ fn r34_who_lags_or_comes_back_reads_the_log_in_the_same_form() {
     stage.sockets.room.clear();
     slow.iter().for_each(|peer| stage.handle(Input::Writable(*peer)));
     let all = ["Deflate15 1", "Deflate15 2", "Deflate15 3"];
-    assert_eq!((stage.heard(1), stage.heard(2)), (all.map(str::to_owned).to_vec(), all.map(str::to_owned).to_vec()));
+    assert_eq!(
+        (stage.heard(1), stage.heard(2)),
+        (all.map(str::to_owned).to_vec(), all.map(str::to_owned).to_vec())
+    );
     assert_eq!(stage.heard(3), ["1", "2", "3"]);
     assert_eq!(stage.compressions().len(), 2, "one page for both that lagged");
 

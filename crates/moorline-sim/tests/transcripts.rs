@@ -16,8 +16,8 @@ use moorline_broker::{
     MemorySessions, NodeId, Publication, PublishKey, Published, ReadLimit, RetentionRules, SessionStore as _,
 };
 use moorline_proto::batch::{EncodedBatch, EncodedEphemeral};
-use moorline_proto::coding::Coding;
 use moorline_proto::codec;
+use moorline_proto::coding::Coding;
 use moorline_proto::error::{ErrorCode, Rejection};
 use moorline_proto::frame::{
     Answer, ClientFrame, Hello, Presence, Publish, PublishAnswer, PublishOutcome, Ref, Target,

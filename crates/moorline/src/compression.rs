@@ -32,7 +32,10 @@ pub(crate) fn with_inflater<T>(act: impl FnOnce(&mut Inflater) -> T) -> T {
 
 /// What a request's offer ends in; none where compression is off or not offered. No context is taken over, whatever is offered:
 /// a connection then holds no window, a frame is shared by all its receivers, and no message's length tells of another.
-pub(crate) fn agree(config: &Config, headers: &http::HeaderMap) -> Result<Option<Negotiated>, HandshakeError> {
+pub(crate) fn agree(
+    config: &Config,
+    headers: &http::HeaderMap,
+) -> Result<Option<Negotiated>, HandshakeError> {
     match config.compression {
         Some(_) => negotiate(headers, &Settings::default()),
         None => Ok(None),
@@ -68,10 +71,8 @@ mod tests {
     #[test]
     fn r34_no_window_is_larger_than_what_was_agreed() {
         for bits in 8..=15 {
-            let direction = |bits| Direction {
-                context_takeover: false,
-                max_window_bits: WindowBits::new(bits).unwrap(),
-            };
+            let direction =
+                |bits| Direction { context_takeover: false, max_window_bits: WindowBits::new(bits).unwrap() };
             let agreed = Agreed { server: direction(bits), client: direction(15) };
             let used = window(coding(&agreed).unwrap());
             // Where 8 bits were agreed, 9 refer no further back than those do.

@@ -71,6 +71,29 @@ struct Arrived {
     rest: BytesMut,
 }
 
+impl Arrived {
+    /// Takes what was read: decodes it, and keeps what is not decoded yet.
+    fn take(&mut self, decoder: &mut Decoder, bytes: &mut [u8]) {
+        let used = decode(decoder, bytes, &mut self.decoded);
+        if used < bytes.len() {
+            self.rest = BytesMut::from(&bytes[used..]);
+        }
+    }
+
+    fn next(&mut self, decoder: &mut Decoder) -> Option<Received> {
+        while self.decoded.is_empty() && !self.rest.is_empty() {
+            let used = decode(decoder, &mut self.rest, &mut self.decoded);
+            self.rest.advance(used);
+        }
+        self.decoded.pop_front()
+    }
+
+    /// How large the frames are that are decoded.
+    fn bytes(&self) -> usize {
+        self.decoded.iter().map(Received::bytes).sum()
+    }
+}
+
 /// One word while there is nothing, instead of eight: most connections are idle.
 type Queue = Option<Box<Arrived>>;
 
@@ -90,17 +113,12 @@ impl Link {
     /// What the client sent behind its handshake.
     pub(crate) fn take_early(&mut self, early: Bytes) {
         if !early.is_empty() {
-            take(&mut self.decoder, &mut Vec::from(early), &mut self.received);
+            self.received.get_or_insert_default().take(&mut self.decoder, &mut Vec::from(early));
         }
     }
 
     pub(crate) fn next_received(&mut self) -> Option<Received> {
-        let Arrived { decoded, rest } = self.received.as_deref_mut()?;
-        while decoded.is_empty() && !rest.is_empty() {
-            let used = decode(&mut self.decoder, rest, decoded);
-            rest.advance(used);
-        }
-        let received = decoded.pop_front();
+        let received = self.received.as_mut()?.next(&mut self.decoder);
         if received.is_none() {
             self.received = None;
         }
@@ -110,8 +128,7 @@ impl Link {
     /// Whether more may be read before all that was received is taken: while that is fewer frames, and fewer bytes of them.
     pub(crate) fn has_room(&self, frames_max: usize, bytes_max: usize) -> bool {
         self.received.as_ref().is_none_or(|arrived| {
-            let bytes: usize = arrived.decoded.iter().map(Received::bytes).sum();
-            arrived.rest.is_empty() && arrived.decoded.len() < frames_max && bytes < bytes_max
+            arrived.rest.is_empty() && arrived.decoded.len() < frames_max && arrived.bytes() < bytes_max
         })
     }
 
@@ -119,8 +136,8 @@ impl Link {
     /// [room](Self::has_room) for them, unless all that was received is taken.
     pub(crate) async fn read(&mut self) -> bool {
         let Self { reader, decoder, received } = self;
-        let read =
-            poll_fn(|context| reader.poll_read(context, &mut |bytes| take(decoder, bytes, received))).await;
+        let mut take = |bytes: &mut [u8]| received.get_or_insert_default().take(decoder, bytes);
+        let read = poll_fn(|context| reader.poll_read(context, &mut take)).await;
         matches!(read, Ok(count) if count > 0)
     }
 
@@ -142,15 +159,6 @@ impl Link {
         };
         // Whether it went or not, the socket is closed now.
         let _went = tokio::time::timeout(LINGER, gone).await;
-    }
-}
-
-/// Decodes what was read, and keeps what is not decoded yet.
-fn take(decoder: &mut Decoder, bytes: &mut [u8], received: &mut Queue) {
-    let arrived = received.get_or_insert_default();
-    let used = decode(decoder, bytes, &mut arrived.decoded);
-    if used < bytes.len() {
-        arrived.rest = BytesMut::from(&bytes[used..]);
     }
 }
 
@@ -265,5 +273,76 @@ pub(crate) async fn read(
             }
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
+    use moorline_ws::deflate::{Compression, Deflater, Parameters, Settings, WindowBits, negotiate};
+    use moorline_ws::frame::{OpCode, Role, put_masked_compressed};
+
+    use super::*;
+
+    const LARGE: usize = 60_000;
+
+    /// A decoder of a server that has agreed on compression.
+    fn decoder() -> Decoder {
+        let mut headers = http::HeaderMap::new();
+        headers.insert(http::header::SEC_WEBSOCKET_EXTENSIONS, Parameters::OFFER.header_value());
+        let mut decoder = Decoder::new(Role::Server, Limits { max_message_bytes: 64 * 1024 });
+        decoder.set_deflate(&negotiate(&headers, &Settings::default()).unwrap().unwrap().agreed);
+        decoder
+    }
+
+    /// A client's frame with a compressed text, mostly blanks.
+    fn frame(number: usize) -> Vec<u8> {
+        let text = format!(r#"{{"type":"ping","ref":{number}{}}}"#, " ".repeat(LARGE));
+        let mut deflater = Deflater::new(Compression::DEFAULT);
+        let mut frame = Vec::new();
+        let compressed = deflater.compress(text.as_bytes(), WindowBits::MAX).unwrap();
+        put_masked_compressed(&mut frame, OpCode::Text, compressed, [1, 2, 3, 4]);
+        frame
+    }
+
+    #[test]
+    fn r34_what_is_inflated_of_one_read_is_bounded_and_none_of_it_lost() {
+        let mut read: Vec<u8> = (0..40).flat_map(frame).collect();
+        read.extend([0x81, 0x80, 0, 0, 0, 0, 0xff]);
+        let (mut decoder, mut arrived) = (decoder(), Arrived::default());
+        // An empty message, and the front of a frame that breaks the rules.
+        arrived.take(&mut decoder, &mut read);
+        let mut numbers = Vec::new();
+        loop {
+            assert!(arrived.decoded.len() <= 1 && arrived.bytes() < INFLATED_BYTES + LARGE + 100);
+            match arrived.next(&mut decoder) {
+                Some(Received::Frame(inbound, bytes)) if bytes > LARGE => {
+                    numbers.push(inbound.reference.unwrap().0.get().to_owned())
+                }
+                Some(Received::Frame(inbound, 0)) => assert!(inbound.frame.is_err()),
+                other => {
+                    assert!(other.is_none(), "{other:?}");
+                    break;
+                }
+            }
+        }
+        assert_eq!(numbers, (0..40).map(|number| number.to_string()).collect::<Vec<_>>());
+        // What came of the next frame is with the decoder, which is in the midst of it.
+        arrived.take(&mut decoder, &mut [0xff; 3]);
+        assert!(matches!(arrived.next(&mut decoder), Some(Received::End(Some((1002, _))))));
+        assert!(arrived.next(&mut decoder).is_none());
+    }
+
+    #[test]
+    fn r34_a_rule_that_is_broken_within_a_read_ends_it_behind_what_was_before() {
+        let mut read =
+            [frame(1), frame(2), vec![0xc1, 0x84, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff], frame(3)].concat();
+        let (mut decoder, mut arrived) = (decoder(), Arrived::default());
+        arrived.take(&mut decoder, &mut read);
+        assert!(matches!(arrived.next(&mut decoder), Some(Received::Frame(..))));
+        assert!(matches!(arrived.next(&mut decoder), Some(Received::Frame(..))));
+        assert!(matches!(arrived.next(&mut decoder), Some(Received::End(Some((1007, _))))));
+        assert!(arrived.next(&mut decoder).is_none(), "what follows is nobody's");
     }
 }

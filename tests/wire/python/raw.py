@@ -53,6 +53,7 @@ class Raw:
             head += piece
         head, _, self.buffer = head.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101"), head
+        self.answered = dict(line.lower().split(": ", 1) for line in head.decode().split("\r\n")[1:])
 
     def established(self):
         self.first = self.json()
@@ -96,7 +97,13 @@ class Raw:
         return taken
 
     def frame(self, timeout=5):
-        """(opcode, payload) of the next frame."""
+        """(opcode, payload) of the next frame, which must not be compressed."""
+        rsv, opcode, payload = self.coded(timeout)
+        assert rsv == 0, "a reserved bit is set"
+        return opcode, payload
+
+    def coded(self, timeout=5):
+        """(reserved bits, opcode, payload) of the next frame."""
         deadline = time.monotonic() + timeout
         first, second = self._take(2, deadline)
         assert first & 0x80, "the server fragments nothing here"
@@ -106,7 +113,7 @@ class Raw:
             (size,) = struct.unpack(">H", self._take(2, deadline))
         elif size == 127:
             (size,) = struct.unpack(">Q", self._take(8, deadline))
-        return first & 0x0F, self._take(size, deadline)
+        return first >> 4 & 7, first & 0x0F, self._take(size, deadline)
 
     def answer(self):
         """The next frame that is no heartbeat of the server."""

@@ -206,7 +206,9 @@ impl Shard {
         }
         for key in members {
             let connected = self.session(key).connected.as_ref();
-            let Some(connected) = connected.filter(|c| c.outbox.is_none() && c.is_greeted()) else { continue };
+            let Some(connected) = connected.filter(|c| c.outbox.is_none() && c.is_greeted()) else {
+                continue;
+            };
             if !excluded.contains(&key) {
                 let wire = match connected.coding {
                     None => &encoded.wire,

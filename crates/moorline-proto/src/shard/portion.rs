@@ -24,12 +24,7 @@ pub(super) struct Portion<'a> {
 impl<'a> Portion<'a> {
     /// For a session that has everything up to `position`, of the batch's `frames` in the form that it takes. Costs nothing where all
     /// of it is for everybody and is missing there.
-    pub(super) fn of(
-        batch: &'a Batch,
-        frames: Frames<'a>,
-        mut position: Offset,
-        reader: Reader<'_>,
-    ) -> Self {
+    pub(super) fn of(batch: &'a Batch, frames: Frames<'a>, mut position: Offset, reader: Reader<'_>) -> Self {
         if position == batch.after && is_for_everybody(batch) {
             return Self::whole(batch, frames);
         }
@@ -55,11 +50,7 @@ impl<'a> Portion<'a> {
         Self { wire, ends, chosen: None, batch }
     }
 
-    fn chosen(
-        batch: &'a Batch,
-        frames: Frames<'a>,
-        mut judge: impl FnMut(&Record) -> Judgement,
-    ) -> Self {
+    fn chosen(batch: &'a Batch, frames: Frames<'a>, mut judge: impl FnMut(&Record) -> Judgement) -> Self {
         let (mut wire, mut ends, mut chosen) = (Vec::new(), Vec::new(), Vec::new());
         for (index, record) in batch.records.iter().enumerate() {
             if judge(record) == Judgement::Deliver {
@@ -196,7 +187,10 @@ mod tests {
         assert_eq!(portion.ends.len(), 3);
         let reached: Vec<u64> = (0..=3).map(|count| portion.reached(count, Offset(4)).0).collect();
         assert_eq!(reached, [4, 5, 7, 8], "6 is not for it: two frames reach to 7");
-        assert_eq!(Portion::of(&encoded.batch, encoded.plain(), Offset(7), reader).reached(1, Offset(7)), Offset(8));
+        assert_eq!(
+            Portion::of(&encoded.batch, encoded.plain(), Offset(7), reader).reached(1, Offset(7)),
+            Offset(8)
+        );
     }
 
     #[test]
