@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn r34_what_is_inflated_of_one_read_is_bounded_and_none_of_it_lost() {
         let mut read: Vec<u8> = (0..40).flat_map(frame).collect();
-        read.extend([0x81, 0x80, 0, 0, 0, 0, 0xff]);
+        read.extend([0x81, 0x80, 0, 0, 0, 0, 0xc1]);
         let (mut decoder, mut arrived) = (decoder(), Arrived::default());
         // An empty message, and the front of a frame that breaks the rules.
         arrived.take(&mut decoder, &mut read);
@@ -329,7 +329,7 @@ mod tests {
         }
         assert_eq!(numbers, (0..40).map(|number| number.to_string()).collect::<Vec<_>>());
         // What came of the next frame is with the decoder, which is in the midst of it.
-        arrived.take(&mut decoder, &mut [0xff; 3]);
+        arrived.take(&mut decoder, &mut [0x05, b'u', b'n']);
         assert!(matches!(arrived.next(&mut decoder), Some(Received::End(Some((1002, _))))));
         assert!(arrived.next(&mut decoder).is_none());
     }

@@ -307,6 +307,19 @@ def test_r34_over_tls(serve, connect):
     assert ann.expect("note")["text"] == bob.expect("note")["text"] == text
 
 
+def test_r34_a_reload_changes_nothing_of_it(serve):
+    server, room = serve(), unique("room")
+    bearer = {"Authorization": f"Bearer {server.token(new_user())}"} if hasattr(server, "token") else {}
+    before = Peer(server, f"/ws/{room}", {**OFFER, **bearer}).established()
+    assert "sec-websocket-extensions" not in before.answered
+    server.configure(ON)
+    assert server.reload() == {"reloaded": [], "needs_restart": ["compression.enabled"]}
+    after = Peer(server, f"/ws/{room}", {**OFFER, **bearer}).established()
+    assert "sec-websocket-extensions" not in after.answered
+    server.publish({"room": room}, {"type": "note", "text": "x" * 5000})
+    assert [peer.next("note")[0] for peer in (before, after)] == [False, False]
+
+
 # --- what is received ---
 
 def test_r34_messages_of_clients_may_be_compressed_or_not(on):
