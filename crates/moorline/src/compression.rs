@@ -82,6 +82,15 @@ mod tests {
     }
 
     #[test]
+    fn r34_a_level_that_is_none_is_refused() {
+        for level in [0, 10] {
+            let compression = Some(crate::Compression { level, ..crate::Compression::DEFAULT });
+            let error = Config { compression, ..Config::default() }.check().unwrap_err();
+            assert_eq!(error.setting, "compression.level");
+        }
+    }
+
+    #[test]
     fn r34_a_node_that_does_not_compress_does_not_look_at_what_is_offered() {
         let mut headers = http::HeaderMap::new();
         headers.insert("sec-websocket-extensions", "=".parse().unwrap());

@@ -37,7 +37,8 @@ def ended_within(peer, seconds):
 
 
 class Raw:
-    def __init__(self, server, path="/ws", headers=None, rcvbuf=None):
+    def __init__(self, server, path="/ws", headers=None, rcvbuf=None, early=b""):
+        """`early`: what follows the request at once."""
         self.server, self.buffer = server, b""
         self.sock = tcp(server, rcvbuf)
         lines = [
@@ -45,7 +46,7 @@ class Raw:
             "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + base64.b64encode(os.urandom(16)).decode(),
             *(f"{name}: {value}" for name, value in (headers or {}).items()),
         ]
-        self.sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+        self.sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode() + early)
         head = b""
         while b"\r\n\r\n" not in head:
             piece = self.sock.recv(4096)
