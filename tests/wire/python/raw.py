@@ -41,6 +41,8 @@ class Raw:
         """`early`: what follows the request at once."""
         self.server, self.buffer = server, b""
         self.sock = tcp(server, rcvbuf)
+        if server.tls:
+            self.sock = server.tls.wrap_socket(self.sock, server_hostname="127.0.0.1")
         lines = [
             f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{server.port}", "Upgrade: websocket", "Connection: Upgrade",
             "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + base64.b64encode(os.urandom(16)).decode(),

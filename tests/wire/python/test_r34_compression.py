@@ -284,16 +284,18 @@ def test_r34_the_text_of_a_stream(on):
     stream.end()
 
 
-def test_r34_over_tls(serve, connect):
+def test_r34_over_tls(serve):
     authority = Authority()
     pair = authority.pair()
     server = serve({"tls.certificate": "tls.pem", "tls.key": "tls.key", **ON}, files=pair.files, tls=authority.context)
     room = unique("room")
-    ann, bob = (connect(server, room, **server.as_user(new_user())) for _ in range(2))
-    assert ann.ws.protocol.extensions and bob.ws.protocol.extensions
+    ann, bob = (
+        Peer(server, f"/ws/{room}", {**OFFER, **bearer(server.token(new_user()))}).established() for _ in range(2))
     text = noise(60_000, 11)
-    ann.publish({"room": room}, {"type": "note", "text": text})
-    assert ann.expect("note")["text"] == bob.expect("note")["text"] == text
+    ann.deflate({"type": "publish", "to": {"room": room}, "message": {"type": "note", "text": text}})
+    for peer in (ann, bob):
+        is_compressed, _, plain = peer.next("note")
+        assert is_compressed and json.loads(plain)["text"] == text
 
 
 def test_r34_a_reload_changes_nothing_of_it(serve):
