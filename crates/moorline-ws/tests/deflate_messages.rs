@@ -9,7 +9,7 @@ use flate2::{Compress, Compression as Level, FlushCompress};
 use moorline_ws::{
     deflate::{Compression, Deflater, MAX_FINAL_BLOCKS, Window, WindowBits, max_compressed_bytes},
     event::Event,
-    frame::{OpCode, Role},
+    frame::{self, OpCode, Role},
     violation::Violation,
 };
 
@@ -354,4 +354,22 @@ fn no_window_is_exceeded_not_even_that_of_8_bits() {
     }
     assert!(farthest.iter().any(|distance| *distance > 16_384), "the test refers far enough back");
     assert!(farthest.iter().any(|distance| (200..=256).contains(distance)));
+}
+
+#[test]
+fn r34_a_frame_that_is_there_is_compressed_as_its_payload_is() {
+    let mut deflater = Deflater::new(Compression { threshold_bytes: 100, level: 2 });
+    for len in [100, 125, 126, 65_535, 65_536, 200_000] {
+        let payload = "abc".repeat(len).into_bytes()[..len].to_vec();
+        let mut out = b"before".to_vec();
+        assert!(deflater.put_frame(&mut out, &frame::text(&payload), WindowBits::MAX));
+        let wanted = deflater.frame(OpCode::Text, &payload, WindowBits::MAX).unwrap();
+        assert_eq!(out, [b"before", &wanted[..]].concat(), "{len}");
+    }
+    let short = frame::text(&[b'a'; 99]);
+    let ping = frame::ping(&[b'a'; 120]);
+    for plain in [&short[..], &ping, &short[..1], b""] {
+        let mut out = Vec::new();
+        assert!(!deflater.put_frame(&mut out, plain, WindowBits::MAX) && out.is_empty(), "{plain:?}");
+    }
 }

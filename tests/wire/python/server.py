@@ -61,7 +61,8 @@ def environment(settings):
     """The environment of a server: ours without any setting of ours, and these settings."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("MOORLINE_")}
     for name, value in settings.items():
-        env["MOORLINE__" + name.upper().replace(".", "__")] = str(value)
+        value = str(value).lower() if isinstance(value, bool) else str(value)
+        env["MOORLINE__" + name.upper().replace(".", "__")] = value
     return env
 
 
