@@ -67,12 +67,13 @@ async fn send(run: &Run, room: &Room, server: &Server, publishes: &[String]) -> 
 }
 
 fn answered(run: &Run, room: &Room, outcome: &Outcome<'_>) {
-    let answer = match &outcome.error {
-        Some(refused) => {
+    let answer = match (&outcome.error, outcome.message_id) {
+        (Some(refused), _) => {
             said(run, &refused.code, &refused.message);
             refused.answer()
         }
-        None => Answer::Accepted(outcome.message_id.unwrap_or_default()),
+        (None, Some(id)) => Answer::Accepted(id),
+        (None, None) => Answer::Refused,
     };
     room.answered(&answer, run.now());
 }

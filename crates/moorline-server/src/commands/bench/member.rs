@@ -42,8 +42,7 @@ pub(super) struct Ended {
 
 impl Ended {
     pub(super) fn faults(self) -> Faults {
-        let head = self.lasted.then(|| self.room.head.load(SeqCst));
-        self.watch.faults(head)
+        self.watch.faults(self.room.ids().filter(|_| self.lasted))
     }
 }
 
@@ -63,7 +62,7 @@ impl From<SocketError> for Lost {
 impl Member {
     pub(super) fn new(run: &Arc<Run>, dialed: Dialed) -> Self {
         let Dialed { socket, session, position, index, room, .. } = dialed;
-        room.joined(position);
+        room.joined();
         Self {
             run: Arc::clone(run),
             socket,
@@ -191,7 +190,8 @@ impl Member {
                 said(&self.run, &refused.code, &refused.message);
                 refused.answer()
             }
-            (None, id) => Answer::Accepted(id.unwrap_or_default()),
+            (None, None) => Answer::Refused,
+            (None, Some(id)) => Answer::Accepted(id),
         };
         self.room.answered(&answer, self.run.now());
     }

@@ -29,8 +29,9 @@ pub(super) struct Room {
     pub(super) limited: AtomicU64,
     /// Deliveries, each message once for each member.
     pub(super) received: AtomicU64,
-    /// The highest message id that anybody has heard of.
-    pub(super) head: AtomicU64,
+    /// The lowest and the highest message id that anybody has heard of.
+    first: AtomicU64,
+    head: AtomicU64,
     /// Until then nothing is sent, in microseconds of the run.
     pub(super) quiet_until: AtomicU64,
     /// Bursts that are due and not taken by the publisher.
@@ -53,6 +54,7 @@ impl Room {
             accepted: zero(),
             limited: zero(),
             received: zero(),
+            first: AtomicU64::new(u64::MAX),
             head: zero(),
             quiet_until: zero(),
             due: Semaphore::new(0),
@@ -67,9 +69,25 @@ impl Room {
         !self.claimed.swap(true, SeqCst)
     }
 
-    pub(super) fn joined(&self, position: u64) {
+    pub(super) fn joined(&self) {
         self.members.fetch_add(1, SeqCst);
-        self.head.fetch_max(position, SeqCst);
+    }
+
+    /// The lowest and the highest id of its messages; none without any.
+    pub(super) fn ids(&self) -> Option<(u64, u64)> {
+        let (first, head) = (self.first.load(SeqCst), self.head.load(SeqCst));
+        (first <= head).then_some((first, head))
+    }
+
+    /// There is a message with this id.
+    fn heard_of(&self, id: u64) {
+        // Almost always it is behind the others, and one look is enough.
+        if id > self.head.load(SeqCst) {
+            self.head.fetch_max(id, SeqCst);
+        }
+        if id < self.first.load(SeqCst) {
+            self.first.fetch_min(id, SeqCst);
+        }
     }
 
     pub(super) fn left(&self) {
@@ -78,7 +96,7 @@ impl Room {
     }
 
     pub(super) fn delivered(&self, id: u64) {
-        self.head.fetch_max(id, SeqCst);
+        self.heard_of(id);
         if self.received.fetch_add(1, SeqCst) + 1 >= self.wake_at.load(SeqCst) {
             self.wake.notify_one();
         }
@@ -89,7 +107,7 @@ impl Room {
         match answer {
             Answer::Accepted(id) => {
                 self.accepted.fetch_add(1, SeqCst);
-                self.head.fetch_max(*id, SeqCst);
+                self.heard_of(*id);
             }
             Answer::Later(wait) => {
                 self.limited.fetch_add(1, SeqCst);

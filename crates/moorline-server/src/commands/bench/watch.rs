@@ -45,6 +45,11 @@ impl Faults {
 pub(super) struct Watch {
     /// The highest message id that came.
     last: u64,
+    /// The lowest id that came, where the room was empty when we joined: only then is it not known beforehand which one is the
+    /// first. None where the position says it.
+    first: Option<u64>,
+    /// The room was empty, and nothing came yet.
+    is_unknown: bool,
     /// The sender's number of the message with the highest id.
     number: Option<u64>,
     /// Ids below `last` that did not come.
@@ -53,9 +58,17 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Joined there: the next message is the one behind it.
+    /// Joined there: the next message is the one behind it. At 0 the room is empty, and its first message may have any id: a
+    /// server that once had a room of that name leaves numbers out.
     pub(super) fn new(position: u64) -> Self {
-        Self { last: position, number: None, missing: BTreeSet::new(), faults: Faults::default() }
+        Self {
+            last: position,
+            first: None,
+            is_unknown: position == 0,
+            number: None,
+            missing: BTreeSet::new(),
+            faults: Faults::default(),
+        }
     }
 
     /// A message with this id in the room, the sender's message of that number. One sender's numbers grow with the ids.
@@ -70,10 +83,19 @@ impl Watch {
     }
 
     fn judge(&mut self, id: u64, number: u64) -> Delivery {
+        if self.is_unknown {
+            self.is_unknown = false;
+            (self.first, self.last) = (Some(id), id.saturating_sub(1));
+        }
+        if let Some(first) = self.first.filter(|first| id < *first) {
+            self.first = Some(id);
+            self.lack(id, first - 1);
+            return Delivery::Disordered;
+        }
         if id <= self.last {
             return if self.missing.remove(&id) { Delivery::Disordered } else { Delivery::Duplicate };
         }
-        self.skip_to(id - 1);
+        self.lack(self.last, id - 1);
         self.last = id;
         let before = self.number.replace(number);
         if before.is_some_and(|before| number <= before) { Delivery::Disordered } else { Delivery::New }
@@ -86,6 +108,7 @@ impl Watch {
         self.missing = later;
         // Another history may have lower numbers; what is missing in it is counted by those.
         self.last = to;
+        self.is_unknown = false;
     }
 
     /// Something that is not of this room.
@@ -93,22 +116,28 @@ impl Watch {
         self.faults.strays += 1;
     }
 
-    /// What was wrong, where the room's last message has the id `head`; none where the connection did not last to the end,
-    /// so that only gaps count.
-    pub(super) fn faults(mut self, head: Option<u64>) -> Faults {
-        if let Some(head) = head {
-            self.skip_to(head);
+    /// What was wrong, where the room's messages have these ids, the first and the last; none where the connection did not
+    /// last to the end, so that only gaps count.
+    pub(super) fn faults(mut self, all: Option<(u64, u64)>) -> Faults {
+        if let Some((first, head)) = all {
+            if self.is_unknown {
+                self.last = first.saturating_sub(1);
+            }
+            if let Some(own) = self.first {
+                self.faults.lost += own.saturating_sub(first);
+            }
+            self.lack(self.last, head);
         }
         self.faults.lost += self.missing.len() as u64;
         self.faults
     }
 
-    /// What lies between is missing.
-    fn skip_to(&mut self, id: u64) {
-        let gap = id.saturating_sub(self.last);
+    /// What lies after one id, up to and including the other, is missing.
+    fn lack(&mut self, after: u64, to: u64) {
+        let gap = to.saturating_sub(after);
         let room = (MISSING_MAX.saturating_sub(self.missing.len())) as u64;
         let kept = gap.min(room);
-        self.missing.extend(self.last + 1..=self.last + kept);
+        self.missing.extend(after + 1..=after + kept);
         self.faults.lost += gap - kept;
     }
 }
@@ -123,7 +152,7 @@ mod tests {
         for id in ids {
             watch.delivered(*id, *id);
         }
-        watch.faults(Some(head))
+        watch.faults(Some((11, head)))
     }
 
     #[test]
@@ -157,12 +186,38 @@ mod tests {
         assert_eq!(watch.delivered(3, 8), Delivery::New);
     }
 
+    /// The faults of a connection that joined an empty room, whose messages have the ids 100 to 103.
+    fn seen_from_nothing(ids: &[u64]) -> Faults {
+        let mut watch = Watch::new(0);
+        for id in ids {
+            watch.delivered(*id, *id);
+        }
+        watch.faults(Some((100, 103)))
+    }
+
+    #[test]
+    fn an_empty_room_may_begin_with_any_number_and_its_first_messages_are_missed() {
+        assert_eq!(seen_from_nothing(&[100, 101, 102, 103]), Faults::default());
+        assert_eq!(seen_from_nothing(&[101, 102, 103]), Faults { lost: 1, ..Faults::default() });
+        assert_eq!(seen_from_nothing(&[103]).lost, 3);
+        assert_eq!(seen_from_nothing(&[]).lost, 4);
+        assert_eq!(seen_from_nothing(&[102, 100, 101, 103]), Faults { disordered: 2, ..Faults::default() });
+        assert_eq!(
+            seen_from_nothing(&[102, 100, 100, 103]),
+            Faults { disordered: 1, duplicates: 1, lost: 1, ..Faults::default() }
+        );
+        let mut watch = Watch::new(0);
+        watch.reset(101);
+        watch.delivered(102, 1);
+        assert_eq!(watch.faults(Some((100, 103))), Faults { announced: 101, lost: 1, ..Faults::default() });
+    }
+
     #[test]
     fn numbers_that_were_refused_are_no_loss() {
         let mut watch = Watch::new(0);
         watch.delivered(1, 0);
         watch.delivered(2, 5);
-        assert_eq!(watch.faults(Some(2)), Faults::default());
+        assert_eq!(watch.faults(Some((1, 2))), Faults::default());
     }
 
     #[test]
@@ -172,7 +227,7 @@ mod tests {
         watch.delivered(3, 2);
         watch.reset(6);
         watch.delivered(7, 6);
-        assert_eq!(watch.faults(Some(7)), Faults { announced: 4, ..Faults::default() });
+        assert_eq!(watch.faults(Some((1, 7))), Faults { announced: 4, ..Faults::default() });
     }
 
     #[test]
@@ -211,6 +266,6 @@ mod tests {
             }
             id += 1;
         }
-        assert_eq!(watch.faults(Some(id - 1)), expected, "seed {seed}");
+        assert_eq!(watch.faults(Some((1, id - 1))), expected, "seed {seed}");
     }
 }
