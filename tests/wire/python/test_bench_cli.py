@@ -147,6 +147,11 @@ def test_an_api_key_gets_each_connection_a_token(serving):
     nothing_left(serving)
 
 
+def test_tokens_that_live_shortly_will_do(serve):
+    server = serve({"auth.lifetime_max_ms": 60_000})
+    assert measured(server, "--connections", 3, "--seconds", 1, env={"MOORLINE_KEY": server.key}).json["ok"] is True
+
+
 def test_who_has_neither_key_nor_token_is_told_what_to_give(serving):
     done = bench(serving, code=1)
     assert "set MOORLINE_KEY" in done.said and "MOORLINE_TOKEN" in done.said and done.out == ""

@@ -162,7 +162,7 @@ impl Dialer {
     }
 
     async fn token(&self, plan: &Plan, user: &str, room: &Room) -> Result<Option<SecretString>, TokenError> {
-        let lifetime = Some(plan.token_lifetime());
+        let lifetime = plan.token_lifetime();
         let grant = Grant { user, room: &room.name, publishes: true, lifetime };
         self.tokens.token(&self.control, grant).await
     }

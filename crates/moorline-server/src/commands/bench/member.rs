@@ -102,7 +102,6 @@ impl Member {
         let (mut has_begun, mut is_over) = (false, false);
         loop {
             tokio::select! {
-                biased;
                 () = &mut done => return Ok(()),
                 () = &mut go, if !has_begun => {
                     has_begun = true;

@@ -184,7 +184,7 @@ async fn end(run: &Run, dialer: &Dialer, mut members: JoinSet<Ended>) -> (Faults
             Err(error) => run.ended.count(format!("this program failed: {error}")),
         }
     }
-    let leftovers = match was_there {
+    let leftovers = match was_there || sessions.is_empty() {
         true => leftovers::remove(run, &dialer.control, &sessions).await,
         false => Leftovers::Kept { sessions: sessions.len() as u64, why: "the server is gone".to_owned() },
     };

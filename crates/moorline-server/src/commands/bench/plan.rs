@@ -103,10 +103,13 @@ impl Plan {
         format!("bench-{}-{index}", self.run)
     }
 
-    /// Until when tokens have to count, from when the first connection is opened; nobody knows how long that takes.
-    pub(super) fn token_lifetime(&self) -> Duration {
+    /// How long tokens have to count; none where as long as a server gives by itself (15 minutes) will do. Nobody knows
+    /// how long the opening takes; no server gives more than a day unless it is told to.
+    pub(super) fn token_lifetime(&self) -> Option<Duration> {
+        const SHORT: Duration = Duration::from_secs(600);
         const OPENING: Duration = Duration::from_secs(1_800);
-        self.length + OPENING
+        const DAY: Duration = Duration::from_secs(86_400);
+        (self.length > SHORT).then(|| DAY.min(self.length + OPENING))
     }
 
     fn check_name(&self) -> Result<(), UsageError> {
