@@ -118,7 +118,7 @@ impl Report<'_> {
         let rooms = self.run.plan.rooms;
         let messages = format!(
             "{} published in {:.1} s, {} per second, in {} {}",
-            grouped(published),
+            grouped(self.run.sum(|room| &room.accepted)),
             took.as_secs_f64(),
             rate(published, took),
             grouped(rooms),
@@ -227,7 +227,7 @@ impl Report<'_> {
             "traffic": {
                 "seconds": took.as_secs_f64(),
                 "rooms": run.plan.rooms,
-                "published": published,
+                "published": run.sum(|room| &room.accepted),
                 "published_per_second": per_second(published, took),
                 "deliveries": run.sum(|room| &room.received),
                 "deliveries_per_second": per_second(delivered, took),

@@ -23,7 +23,7 @@ const REST_MAX: Duration = Duration::from_secs(60);
 /// The longest that the thread which keeps the time sleeps before it looks whether it is over.
 const NAP: Duration = Duration::from_millis(50);
 
-/// What was counted at the end of the traffic, before the rest came.
+/// What was counted at the end of the traffic, before the rest came: for rates.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Traffic {
     pub(super) took: Duration,
