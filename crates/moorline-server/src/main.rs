@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         cli::Command::Sessions(arguments) => commands::sessions::run(&arguments),
         cli::Command::Rooms(arguments) => commands::rooms::run(&arguments),
         cli::Command::Store(arguments) => commands::store::run(&arguments),
+        cli::Command::Bench(arguments) => commands::bench::run(&arguments),
         cli::Command::Completions(arguments) => commands::completions::run(&arguments),
     })
 }
