@@ -2,6 +2,8 @@
 //! every length of fragments, in a few messages where the suite sends a thousand. They are for where the suite itself,
 //! which needs Python 2.7 and half an hour, is not run; `cargo xtask autobahn --all` plays it.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, though outside of a test function")]
+
 mod common;
 #[path = "common/echo.rs"]
 mod echo;
