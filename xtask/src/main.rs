@@ -1,5 +1,6 @@
 //! Chores of the repository: the gate and its parts. A module per chore; `cargo xtask help` lists them.
 
+mod autobahn;
 mod chaos;
 mod counts;
 mod gate;
@@ -20,6 +21,8 @@ cargo xtask <chore>
   test                    the whole gate: what CI runs, and what has to pass before a change lands
   test --only fmt,tidy    some of its stages, by name
   tidy                    the house rules that no compiler checks
+  autobahn                the short sections of the Autobahn test suite; needs Python 2.7
+  autobahn --all          all of it, for half an hour, and the table in docs/conformance.md
   help                    this text";
 
 fn main() -> ExitCode {
@@ -33,6 +36,8 @@ fn main() -> ExitCode {
         },
         ["test", "--only"] => usage("--only needs the names of stages"),
         ["tidy"] => gate::run(&stages::only("tidy")),
+        ["autobahn"] => autobahn::short(),
+        ["autobahn", "--all"] => autobahn::all(),
         ["help" | "--help" | "-h"] => {
             println!("{HELP}\n\nStages of the gate, in order:\n{}", stages::listed());
             ExitCode::SUCCESS

@@ -4,7 +4,7 @@ use crate::counts::{self, Counts};
 use crate::install::Tool;
 use crate::job;
 use crate::shop::Shop;
-use crate::{chaos, server, suites, tidy};
+use crate::{autobahn, chaos, server, suites, tidy};
 
 /// What became of a stage.
 pub(crate) struct Verdict {
@@ -73,7 +73,7 @@ const fn suite(
     Stage { name, about, needs, wants_server: true, work }
 }
 
-const STAGES: [Stage; 11] = [
+const STAGES: [Stage; 12] = [
     check("fmt", "the code is formatted", |shop| cargo(shop, "fmt --all --check")),
     check("clippy", "no lint of the workspace fires", |shop| {
         cargo(shop, "clippy --workspace --all-targets --locked -- -D warnings")
@@ -82,6 +82,7 @@ const STAGES: [Stage; 11] = [
     Stage { needs: &[Tool::CargoDeny], ..check("deny", "dependencies: bans, licences, sources", deny) },
     check("docs", "the API's documentation builds without a warning", docs),
     check("rust", "unit, property and doc tests of the workspace", rust_tests),
+    check("autobahn", "the WebSocket layer against the Autobahn test suite", autobahn::stage),
     check("build", "the server that the suites below talk to; on Linux it needs no library", server::build),
     suite(
         "python",

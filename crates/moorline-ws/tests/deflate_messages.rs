@@ -314,6 +314,31 @@ fn what_is_short_or_does_not_become_shorter_is_sent_as_it_is() {
     assert_eq!((frame[0], usize::from(frame[1]), frame.len()), (0xc1, frame.len() - 2, frame.len()));
 }
 
+/// A deflater has nothing left of a message that did not become shorter, whatever its size.
+#[test]
+fn what_cannot_be_compressed_leaves_nothing_behind() {
+    for bits in [9, 12, 15] {
+        let bits = WindowBits::new(bits).unwrap();
+        let mut deflater = Deflater::new(Compression { threshold_bytes: 0, level: 2 });
+        for length in (10..=18).map(|power| 1 << power) {
+            let mut state = 88_172_645_463_325_252_u64;
+            let mut next = || {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                state.to_le_bytes()[3]
+            };
+            let noise: Vec<u8> = (0..length).map(|_| next()).collect();
+            for _ in 0..4 {
+                assert_eq!(deflater.compress(&noise, bits), None, "{length} bytes, {bits} bits");
+            }
+            let hello = "hello ".repeat(200);
+            let compressed = deflater.compress(hello.as_bytes(), bits).unwrap();
+            assert_eq!(reference::inflate(&[], compressed).unwrap().message, hello.as_bytes());
+        }
+    }
+}
+
 #[test]
 fn with_context_takeover_what_was_sent_before_is_referred_to() {
     let payload: Vec<u8> = (0..=255).map(|byte: u8| byte.wrapping_mul(77)).chain(vec![0; 60]).collect();
