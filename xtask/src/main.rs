@@ -2,6 +2,7 @@
 
 mod chaos;
 mod counts;
+mod fuzz;
 mod gate;
 mod install;
 mod job;
@@ -19,10 +20,15 @@ cargo xtask <chore>
 
   test                    the whole gate: what CI runs, and what has to pass before a change lands
   test --only fmt,tidy    some of its stages, by name
+  fuzz [TARGET]           every fuzz target, or one, for a minute each: with --seconds N for so long
+  fuzz TARGET INPUT       one input again
   tidy                    the house rules that no compiler checks
   help                    this text";
 
 fn main() -> ExitCode {
+    if std::env::var_os(fuzz::COMPILING).is_some() {
+        return fuzz::compile(&std::env::args_os().skip(1).collect::<Vec<_>>());
+    }
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
@@ -32,6 +38,7 @@ fn main() -> ExitCode {
             Err(why) => usage(&why),
         },
         ["test", "--only"] => usage("--only needs the names of stages"),
+        ["fuzz", words @ ..] => fuzz::chore(words).unwrap_or_else(|why| usage(&why)),
         ["tidy"] => gate::run(&stages::only("tidy")),
         ["help" | "--help" | "-h"] => {
             println!("{HELP}\n\nStages of the gate, in order:\n{}", stages::listed());
