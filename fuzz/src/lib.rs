@@ -74,6 +74,17 @@ mod tests {
     }
 
     #[test]
+    fn every_target_has_a_corpus_and_every_corpus_a_target() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+        let names = folder.read_dir().expect("corpora").map(|entry| entry.expect("an entry").file_name());
+        let mut corpora: Vec<String> = names.map(|name| name.into_string().expect("a name")).collect();
+        let mut targets: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
+        corpora.sort_unstable();
+        targets.sort_unstable();
+        assert_eq!(corpora, targets);
+    }
+
+    #[test]
     fn corpus_of_decoder() {
         replay("decoder");
     }

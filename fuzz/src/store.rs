@@ -56,8 +56,13 @@ pub(crate) fn run(input: &[u8]) {
         bytes.clone_from(file);
         input.chunks_exact(4).take(CHANGES_MAX).for_each(|change| apply(bytes, change));
     });
-    let Ok(ground) = open(&disk) else { return };
-    let now = Said::by(ground);
+    if let Ok(ground) = open(&disk) {
+        check(&Said::by(ground), said);
+    }
+}
+
+/// What is said now was said before.
+fn check(now: &Said, said: &Said) {
     for (place, message) in &now.messages {
         assert_eq!(Some(message), said.messages.get(place), "a message that nobody wrote, at {place:?}");
     }
@@ -168,5 +173,27 @@ impl Said {
             said.sessions.insert(session.id.as_str().to_owned(), format!("{session:?}"));
         }
         said
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_has_not_changed_says_everything() {
+        let disk = VolatileDisk::default();
+        disk.damage(|bytes| bytes.clone_from(&WRITTEN.file));
+        let now = Said::by(open(&disk).expect("the store"));
+        assert_eq!((now.messages.len(), now.sessions.len()), (WRITTEN.said.messages.len(), 1));
+        check(&now, &WRITTEN.said);
+    }
+
+    #[test]
+    #[should_panic(expected = "a message that nobody wrote")]
+    fn a_message_that_nobody_wrote_is_told() {
+        let mut now = Said::default();
+        now.messages.insert(("a", Offset(1)), (NOW, br#"{"type":"other"}"#.to_vec()));
+        check(&now, &WRITTEN.said);
     }
 }

@@ -144,3 +144,22 @@ fn check_claims(claims: &[u8], identity: &Identity) {
 fn bytes(text: &str) -> Vec<u8> {
     URL_SAFE_NO_PAD.decode(text).expect("base64url")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "forged")]
+    fn a_token_that_is_accepted_as_it_stands_is_told() {
+        let good = Key::Private.sign(Key::Private.header().as_bytes(), GOOD.as_bytes());
+        run(&[b"\0", good.as_bytes()].concat());
+    }
+
+    #[test]
+    #[should_panic(expected = "assertion")]
+    fn a_claim_that_should_have_been_refused_is_told() {
+        let user = moorline::UserId::new("ann").expect("an id");
+        check_claims(GOOD.replace("ann", "eve").as_bytes(), &Identity::user(user));
+    }
+}

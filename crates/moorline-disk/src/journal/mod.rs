@@ -10,8 +10,8 @@ use std::sync::Arc;
 use moorline_proto::id::RoomName;
 use redb::{Database, WriteTransaction};
 
-pub(crate) use self::cleaning::Cleaning;
 pub(crate) use self::chunks::decode;
+pub(crate) use self::cleaning::Cleaning;
 pub(crate) use self::restore::{Filling, Restored, read, restore};
 use crate::error::{OpenError, WriteError};
 use crate::layout::{

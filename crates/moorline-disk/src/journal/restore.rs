@@ -40,7 +40,7 @@ pub(crate) fn read(
     let reader = Reader { transaction: &transaction, path };
     let found = reader.state()?;
     let sessions = reader.sessions()?;
-    let mut filling = Filling::new(next_state(found.as_ref(), fresh_epoch), rules, now);
+    let mut filling = Filling::new(&next_state(found.as_ref(), fresh_epoch), rules, now);
     reader.each(ROOMS, |name, row| filling.room(name, row).map_err(|why| reader.damaged(&why)))?;
     let (mut next_chunk, mut chunk_bytes) = (0, 0);
     chunks::each(&transaction, path, |chunk| {
@@ -195,7 +195,7 @@ pub(crate) struct Filling {
 }
 
 impl Filling {
-    pub(crate) fn new(state: State, rules: &RetentionRules, now: Now) -> Self {
+    pub(crate) fn new(state: &State, rules: &RetentionRules, now: Now) -> Self {
         let log = MemoryLog::restored(state.history(), rules.clone());
         Self { log, dead: HashMap::new(), now }
     }

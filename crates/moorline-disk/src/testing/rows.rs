@@ -26,7 +26,7 @@ impl Rows {
     /// It cannot be read.
     pub fn begin(state: &[u8], now: Now) -> Result<Self, String> {
         let state: State = postcard::from_bytes(state).map_err(why)?;
-        Ok(Self { filling: Filling::new(state, &RetentionRules::default(), now), sessions: Vec::new(), now })
+        Ok(Self { filling: Filling::new(&state, &RetentionRules::default(), now), sessions: Vec::new(), now })
     }
 
     /// A row of a room.
