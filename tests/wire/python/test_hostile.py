@@ -28,6 +28,7 @@ HEAD = (
     b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 )
+LONGEST = b'{"type":"ping"}'.ljust(65536)
 
 
 def frame(opcode, payload=b"", fin=True):
@@ -38,7 +39,7 @@ def frame(opcode, payload=b"", fin=True):
 
 
 def announced(size):
-    """What comes before the payload of a text frame of so many bytes."""
+    """What comes before the payload of a text frame of so many bytes: more than 65,535 are written like this."""
     return b"\x81\xff" + struct.pack(">Q", size) + b"\0\0\0\0"
 
 
@@ -144,6 +145,11 @@ def each_sends(data, count=50):
     return attack
 
 
+def longest_messages_announced(peers):
+    for peer in peers.raw(50):
+        push(peer.sock, announced(len(LONGEST)) + LONGEST[:100])
+
+
 def empty_fragments(peers):
     (peer,) = peers.raw(1)
     push(peer.sock, frame(TEXT, b'{"type":"ping"}', fin=False))
@@ -166,7 +172,7 @@ def pings_and_reads_nothing(peers):
 
 def resets_in_the_middle_of_a_frame(peers):
     for peer in peers.raw(100):
-        push(peer.sock, announced(60_000) + b"x" * 1000)
+        push(peer.sock, announced(65_536) + b"x" * 1000)
         peer.reset()
 
 
@@ -213,6 +219,12 @@ def all_pong(peers):
         assert peer.json() == {"type": "pong"}
 
 
+def all_pong_once_sent(peers):
+    for peer in peers.raws:
+        push(peer.sock, LONGEST[100:])
+    all_pong(peers)
+
+
 def all_gone(peers):
     # The one that is left is the bystander.
     eventually(lambda: peers.server.get("/v1/stats")["connections"] == 1, 10, "them to be gone")
@@ -229,13 +241,13 @@ ATTACKS = {
     "handshakes cut off": (handshakes_cut_off, all_gone),
     "a length of 2^62": (each_sends(announced(1 << 62)), all_closed(1009)),
     "a length of 2^63": (each_sends(announced(1 << 63)), all_closed(1002)),
-    "the longest message, announced and not sent": (each_sends(announced(65536) + b"x" * 100), None),
+    "the longest messages, announced and not sent": (longest_messages_announced, all_pong_once_sent),
     "frames without a mask": (each_sends(b"\x81\x05hello"), all_closed(1002)),
     "reserved bits": (each_sends(b"\xf1\x80\0\0\0\0"), all_closed(1002)),
     "reserved opcodes": (each_sends(frame(3)), all_closed(1002)),
     "200,000 empty fragments": (empty_fragments, all_pong),
     "4 MiB in fragments of 64 bytes": (small_fragments, all_closed(1009)),
-    "pings of one that reads nothing": (pings_and_reads_nothing, None),
+    "pings of one that reads nothing": (pings_and_reads_nothing, all_closed(1013)),
     "a close with a bad code": (each_sends(close(1005)), all_closed(1002)),
     "a close of one byte": (each_sends(frame(CLOSE, b"\x03")), all_closed(1002)),
     "a close whose reason is no text": (each_sends(close(1000, b"\xff\xfe")), all_closed(1007)),
@@ -287,8 +299,21 @@ def target():
 
 
 @pytest.fixture
-def peers(target):
-    peers = Peers(target)
+def peers_of():
+    made = []
+
+    def make(server):
+        made.append(Peers(server))
+        return made[-1]
+
+    yield make
+    for peers in made:
+        peers.close()
+
+
+@pytest.fixture
+def peers(target, peers_of):
+    peers = peers_of(target)
     yield peers
     peers.close()
     eventually(lambda: target.get("/v1/stats")["connections"] <= 1, 10, "them to be gone")
@@ -310,6 +335,20 @@ def test_hostile(target, connect, peers, attack, outcome):
         cost = Cost(target.process.pid)
         attack(peers)
         is_served_promptly(target, connect)
-        if outcome:
-            outcome(peers)
+        outcome(peers)
         cost.check()
+
+
+def test_hostile_bytes_that_never_become_a_frame(start, connect, peers_of):
+    """A sign of life is a frame: bytes that trickle in keep nobody alive."""
+    server = start({"heartbeat.interval_ms": 300, "heartbeat.idle_timeout_ms": 1000})
+    peers = peers_of(server)
+    for peer in peers.raw(20):
+        push(peer.sock, announced(65_536))
+    until = time.monotonic() + 2
+    while time.monotonic() < until:
+        for peer in peers.raws:
+            push(peer.sock, b"x")
+        time.sleep(0.1)
+    is_served_promptly(server, connect)
+    all_closed(1001)(peers)
