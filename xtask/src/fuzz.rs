@@ -43,10 +43,10 @@ const LARGE: [&str; 2] = ["moorline", "moorline_server"];
 const GATE_SECONDS: u64 = 4;
 /// How long each is fuzzed when somebody asks for it, in seconds.
 const DEFAULT_SECONDS: u64 = 60;
-/// The gate's seed: what it finds, it finds again.
+/// The gate's seed. It also begins with nothing but what is kept, so that its runs are alike.
 const GATE_SEED: u64 = 1;
 /// One input longer than this, in seconds, is a hang.
-const INPUT_SECONDS_MAX: u64 = 5;
+const INPUT_SECONDS_MAX: u64 = 10;
 /// More memory than this is a leak, or a bound that does not hold.
 const MEMORY_MIB_MAX: u64 = 1024;
 /// How much longer than it is told to a run may take: its corpus comes first.
@@ -81,8 +81,10 @@ fn crate_name(arguments: &[OsString]) -> Option<&str> {
 
 /// The stage of the gate: what is kept of every target, and then a little chance.
 pub(crate) fn stage(shop: &Shop) -> Verdict {
-    let run = Run { seconds: GATE_SECONDS, seed: GATE_SEED };
-    match targets(shop) {
+    let run = Run { seconds: GATE_SECONDS, seed: GATE_SEED, found: shop.target.join("fuzz").join("gate") };
+    let empty = if run.found.exists() { fs::remove_dir_all(&run.found) } else { Ok(()) };
+    let empty = empty.map_err(|why| format!("{}: {why}", run.found.display()));
+    match empty.and_then(|()| targets(shop)) {
         Ok(names) => fuzz(shop, &names, &run),
         Err(why) => Verdict::check(Err(why)),
     }
@@ -99,16 +101,19 @@ pub(crate) fn chore(words: &[&str]) -> Result<ExitCode, String> {
         [name, rest @ ..] if !name.starts_with("--") => (vec![known(&all, name)?], rest),
         rest => (all, rest),
     };
+    let run = |seconds| Run { seconds, seed: chance(), found: shop.target.join("fuzz").join("found") };
     let verdict = match rest {
-        [] => fuzz(&shop, &names, &Run { seconds: DEFAULT_SECONDS, seed: chance() }),
+        [] => fuzz(&shop, &names, &run(DEFAULT_SECONDS)),
         ["--seconds", seconds] => {
-            let seconds =
-                seconds.parse().map_err(|_| format!("--seconds takes a number, not `{seconds}`"))?;
-            fuzz(&shop, &names, &Run { seconds, seed: chance() })
+            let count = seconds.parse().ok().filter(|seconds| *seconds > 0);
+            let count = count.ok_or_else(|| format!("--seconds takes a number from 1, not `{seconds}`"))?;
+            fuzz(&shop, &names, &run(count))
         }
         [input] if names.len() == 1 => again(&shop, &names[0], Path::new(input)),
         _ => {
-            return Err("cargo xtask fuzz [TARGET] [--seconds N], or cargo xtask fuzz TARGET INPUT".to_owned());
+            return Err(
+                "cargo xtask fuzz [TARGET] [--seconds N], or cargo xtask fuzz TARGET INPUT".to_owned()
+            );
         }
     };
     for why in &verdict.failures {
@@ -138,6 +143,8 @@ fn known(all: &[String], name: &str) -> Result<String, String> {
 struct Run {
     seconds: u64,
     seed: u64,
+    /// Where what reaches something new is kept, a folder for each target.
+    found: PathBuf,
 }
 
 fn chance() -> u64 {
@@ -180,7 +187,7 @@ fn build(shop: &Shop) -> Result<PathBuf, String> {
 }
 
 fn one(shop: &Shop, program: &Path, name: &str, run: &Run) -> Result<(), String> {
-    let (found, failed) = (shop.target.join("fuzz").join(name), shop.target.join("fuzz").join("failed"));
+    let (found, failed) = (run.found.join(name), shop.target.join("fuzz").join("failed"));
     for folder in [&found, &failed] {
         fs::create_dir_all(folder).map_err(|why| format!("{}: {why}", folder.display()))?;
     }
@@ -193,9 +200,10 @@ fn one(shop: &Shop, program: &Path, name: &str, run: &Run) -> Result<(), String>
         format!("-artifact_prefix={}", prefix.display()),
     ]);
     command.arg(found).arg(shop.root.join("fuzz").join("corpus").join(name)).args(seeds);
+    let before = newest(&failed, name);
     let done = job::run(&mut command, Duration::from_secs(run.seconds) + SLACK);
     let Some(failure) = done.failure else { return Ok(()) };
-    let input = newest(&failed, name).map_or_else(
+    let input = newest(&failed, name).filter(|input| before.as_ref() != Some(input)).map_or_else(
         || "no input was kept".to_owned(),
         |input| format!("again: cargo xtask fuzz {name} {}", input.display()),
     );
@@ -209,6 +217,7 @@ fn fuzzer(shop: &Shop, program: &Path, name: &str) -> Command {
         format!("-timeout={INPUT_SECONDS_MAX}"),
         format!("-rss_limit_mb={MEMORY_MIB_MAX}"),
         "-print_final_stats=1".to_owned(),
+        "-verbosity=0".to_owned(),
     ]);
     command
 }
@@ -251,4 +260,34 @@ fn newest(folder: &Path, name: &str) -> Option<PathBuf> {
     let entries = folder.read_dir().ok()?.filter_map(Result::ok);
     let ours = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&format!("{name}-")));
     ours.max_by_key(|entry| entry.metadata().and_then(|data| data.modified()).ok()).map(|entry| entry.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crates_are_told_from_questions_about_the_compiler() {
+        let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        assert_eq!(crate_name(&words("--crate-name moorline_ws --edition=2024")), Some("moorline_ws"));
+        assert_eq!(crate_name(&words("- --crate-name ___ --print=cfg")), None);
+        assert_eq!(crate_name(&words("-vV")), None);
+    }
+
+    #[test]
+    fn a_target_is_known_or_the_others_are_named() {
+        let all = ["client".to_owned(), "store".to_owned()];
+        assert_eq!(known(&all, "store"), Ok("store".to_owned()));
+        assert!(known(&all, "stores").is_err_and(|why| why.contains("client, store")));
+    }
+
+    #[test]
+    fn what_failed_last_is_of_the_target_that_is_asked_for() {
+        let folder = std::env::temp_dir().join(format!("moorline-fuzz-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join("codec-crash-1"), "").expect("written");
+        assert_eq!(newest(&folder, "codec"), Some(folder.join("codec-crash-1")));
+        assert_eq!(newest(&folder, "client"), None);
+        fs::remove_dir_all(&folder).expect("removed");
+    }
 }
