@@ -4,7 +4,7 @@ use crate::counts::{self, Counts};
 use crate::install::Tool;
 use crate::job;
 use crate::shop::Shop;
-use crate::{autobahn, chaos, server, suites, tidy};
+use crate::{autobahn, chaos, fuzz, server, suites, tidy};
 
 /// What became of a stage.
 pub(crate) struct Verdict {
@@ -73,16 +73,20 @@ const fn suite(
     Stage { name, about, needs, wants_server: true, work }
 }
 
-const STAGES: [Stage; 12] = [
+const STAGES: [Stage; 13] = [
     check("fmt", "the code is formatted", |shop| cargo(shop, "fmt --all --check")),
     check("clippy", "no lint of the workspace fires", |shop| {
-        cargo(shop, "clippy --workspace --all-targets --locked -- -D warnings")
+        cargo(
+            shop,
+            "clippy --workspace --all-targets --features moorline-fuzz/libfuzzer --locked -- -D warnings",
+        )
     }),
     check("tidy", "the house rules: arrows, purity, sizes, words, links, vectors", tidy::stage),
     Stage { needs: &[Tool::CargoDeny], ..check("deny", "dependencies: bans, licences, sources", deny) },
     check("docs", "the API's documentation builds without a warning", docs),
     check("rust", "unit, property and doc tests of the workspace", rust_tests),
     check("autobahn", "the WebSocket layer against the Autobahn test suite", autobahn::stage),
+    check("fuzz", "what is fed with anybody's bytes, fed with what is kept and a little chance", fuzz::stage),
     check("build", "the server that the suites below talk to; on Linux it needs no library", server::build),
     suite(
         "python",

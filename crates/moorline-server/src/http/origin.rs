@@ -142,7 +142,7 @@ pub(crate) async fn check(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-fn allowed(headers: &HeaderMap) -> Result<(), &'static str> {
+pub(crate) fn allowed(headers: &HeaderMap) -> Result<(), &'static str> {
     if headers.get_all(ORIGIN).iter().any(|origin| !is_loopback_origin(origin)) {
         return Err("in development only pages of this machine may connect");
     }
