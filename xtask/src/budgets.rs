@@ -82,7 +82,7 @@ fn check(shop: &Shop, valgrind: &Path, budget: &Budget) -> Result<(), String> {
 fn count(shop: &Shop, valgrind: &Path, arguments: [u64; 3]) -> Result<u64, String> {
     let mut command = shop.command(valgrind);
     command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--log-fd=1"]);
-    command.arg(shop.target.join("release").join("examples").join("fan_out"));
+    command.arg(shop.built("release").join("examples").join("fan_out"));
     let done = job::run(command.args(arguments.map(|argument| argument.to_string())), job::LIMIT);
     let collected = collected(&done.stdout);
     done.result()?;

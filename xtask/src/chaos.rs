@@ -19,7 +19,7 @@ const RUNS: [(&str, bool); 6] = [
 const RED: &str = "\nRED";
 
 pub(crate) fn stage(shop: &Shop) -> Verdict {
-    if !shop.built.get() {
+    if !shop.has_server.get() {
         return Verdict::check(Err("not run: there is no server to run it against".to_owned()));
     }
     let (mut counts, mut failures) = (Counts::default(), Vec::new());

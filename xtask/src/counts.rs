@@ -12,6 +12,7 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    pub(crate) const NONE: Self = Self { passed: 0, failed: 0, skipped: 0 };
     pub(crate) const ONE_PASSED: Self = Self { passed: 1, failed: 0, skipped: 0 };
     pub(crate) const ONE_FAILED: Self = Self { passed: 0, failed: 1, skipped: 0 };
 

@@ -21,6 +21,7 @@ pub(crate) fn run(stages: &[&Stage]) -> ExitCode {
     match Shop::open() {
         Err(why) => rows.push(Row { name: "tools", took: Duration::ZERO, verdict: Verdict::check(Err(why)) }),
         Ok(shop) => {
+            warn_of_a_full_disk(&shop);
             rows.extend(tools(&shop, stages));
             if !rows.iter().any(is_bad) {
                 rows.extend(
@@ -30,6 +31,24 @@ pub(crate) fn run(stages: &[&Stage]) -> ExitCode {
         }
     }
     report(&rows)
+}
+
+/// What a first run takes of the disk, in KiB.
+const FIRST_RUN_KIB: u64 = 6 * 1024 * 1024;
+
+/// A disk that fills up shows as a compiler that fails; this says it beforehand, where `df` can tell.
+fn warn_of_a_full_disk(shop: &Shop) {
+    let Ok(output) = shop.command("df").args(["-Pk", "."]).output() else { return };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let free = text.lines().nth(1).and_then(|line| line.split_whitespace().nth(3)?.parse::<u64>().ok());
+    if let Some(free) = free.filter(|free| *free < FIRST_RUN_KIB) {
+        println!(
+            "warning: {} MiB are free on the disk of {}; a first run takes up to {} MiB. CARGO_TARGET_DIR may name a folder elsewhere",
+            free / 1024,
+            shop.root.display(),
+            FIRST_RUN_KIB / 1024
+        );
+    }
 }
 
 /// Installs what the stages need; no row where they need nothing.
@@ -42,7 +61,7 @@ fn tools(shop: &Shop, stages: &[&Stage]) -> Option<Row> {
         return None;
     }
     let mut row = timed("tools", "what the stages need beyond cargo", || Verdict {
-        counts: Counts::default(),
+        counts: Counts::NONE,
         failures: needed.iter().filter_map(|tool| install::ready(shop, *tool).err()).collect(),
     });
     if is_bad(&row) {

@@ -80,7 +80,8 @@ fn cargo_deny(shop: &Shop) -> Result<(), String> {
     {
         return Ok(());
     }
-    let mut command = shop.cargo(&format!("install --locked cargo-deny --version {CARGO_DENY} --root"));
+    let mut command = shop.command("cargo");
+    command.args(["install", "--locked", "cargo-deny", "--version", CARGO_DENY, "--root"]);
     command.arg(&shop.tools).env_remove("CARGO_TARGET_DIR");
     // It runs for a second: built quickly it saves more than built to be quick.
     command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env("CARGO_PROFILE_RELEASE_LTO", "off");
@@ -153,7 +154,7 @@ fn apt(shop: &Shop, what: &str, packages: &str) -> Result<(), String> {
 }
 
 /// What a program prints; nothing where it does not run.
-fn said(command: &mut Command) -> String {
+pub(crate) fn said(command: &mut Command) -> String {
     let output = command.stderr(std::process::Stdio::null()).output();
     output
         .ok()
@@ -173,17 +174,17 @@ fn version(text: &str) -> Vec<u32> {
 }
 
 /// A file from which something was installed, and the copy that was kept then.
-struct Stamp {
-    of: PathBuf,
-    kept: PathBuf,
+pub(crate) struct Stamp {
+    pub(crate) of: PathBuf,
+    pub(crate) kept: PathBuf,
 }
 
 impl Stamp {
-    fn is_fresh(&self) -> bool {
+    pub(crate) fn is_fresh(&self) -> bool {
         fs::read(&self.kept).is_ok_and(|kept| fs::read(&self.of).is_ok_and(|of| of == kept))
     }
 
-    fn renew(&self) -> Result<(), String> {
+    pub(crate) fn renew(&self) -> Result<(), String> {
         let copied = fs::create_dir_all(self.kept.parent().unwrap_or(&self.kept))
             .and_then(|()| fs::copy(&self.of, &self.kept));
         copied.map(drop).map_err(|why| format!("{}: {why}", self.kept.display()))

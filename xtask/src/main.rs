@@ -1,8 +1,10 @@
 //! Chores of the repository: the gate and its parts. A module per chore; `cargo xtask help` lists them.
 
+mod autobahn;
 mod budgets;
 mod chaos;
 mod counts;
+mod fuzz;
 mod gate;
 mod install;
 mod job;
@@ -20,10 +22,17 @@ cargo xtask <chore>
 
   test                    the whole gate: what CI runs, and what has to pass before a change lands
   test --only fmt,tidy    some of its stages, by name
+  fuzz [TARGET]           every fuzz target, or one, for a minute each: with --seconds N for so long
+  fuzz TARGET INPUT       one input again
   tidy                    the house rules that no compiler checks
+  autobahn                the short sections of the Autobahn test suite; needs Python 2.7
+  autobahn --all          all of it, for half an hour, and the table in docs/conformance.md
   help                    this text";
 
 fn main() -> ExitCode {
+    if std::env::var_os(fuzz::COMPILING).is_some() {
+        return fuzz::compile(&std::env::args_os().skip(1).collect::<Vec<_>>());
+    }
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
@@ -33,7 +42,10 @@ fn main() -> ExitCode {
             Err(why) => usage(&why),
         },
         ["test", "--only"] => usage("--only needs the names of stages"),
+        ["fuzz", words @ ..] => fuzz::chore(words).unwrap_or_else(|why| usage(&why)),
         ["tidy"] => gate::run(&stages::only("tidy")),
+        ["autobahn"] => autobahn::short(),
+        ["autobahn", "--all"] => autobahn::all(),
         ["help" | "--help" | "-h"] => {
             println!("{HELP}\n\nStages of the gate, in order:\n{}", stages::listed());
             ExitCode::SUCCESS

@@ -16,20 +16,12 @@ pub(crate) fn build(shop: &Shop) -> Verdict {
         true => check(shop),
         false => Err(format!("the build left no {}", shop.server().display())),
     });
-    shop.built.set(built.is_ok());
+    shop.has_server.set(built.is_ok());
     Verdict::check(built)
 }
 
-/// `packaging/README.md` says the same in words to type. The target is named, so that what runs at build time is built as
-/// ever: a procedural macro has to be a library.
 fn compile(shop: &Shop) -> Result<(), String> {
-    let mut command = shop.cargo("build --locked --package moorline-server");
-    if shop.is_static() {
-        let host = &shop.host;
-        command.args(["--target", host, "--config"]);
-        command.arg(format!("target.{host}.rustflags=[\"-C\",\"target-feature=+crt-static\"]"));
-    }
-    job::run(&mut command, job::LIMIT).result()
+    job::run(&mut shop.cargo("build --locked --package moorline-server"), job::LIMIT).result()
 }
 
 /// The program runs, where it may with nothing but itself to see.

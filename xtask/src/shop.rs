@@ -19,7 +19,7 @@ pub(crate) struct Shop {
     /// Cargo's name of the machine that this runs on.
     pub(crate) host: String,
     /// Set once the server was built by this run: a suite never tests an older one.
-    pub(crate) built: Cell<bool>,
+    pub(crate) has_server: Cell<bool>,
 }
 
 impl Shop {
@@ -29,13 +29,18 @@ impl Shop {
         let target =
             metadata["target_directory"].as_str().ok_or("cargo metadata names no target directory")?;
         let target = PathBuf::from(target);
-        Ok(Self { tools: target.join("tools"), target, root, host: host()?, built: Cell::new(false) })
+        Ok(Self { tools: target.join("tools"), target, root, host: host()?, has_server: Cell::new(false) })
     }
 
     /// The program under test.
     pub(crate) fn server(&self) -> PathBuf {
+        self.built("debug").join("moorline")
+    }
+
+    /// Where [`cargo`](Self::cargo) puts what it builds: `debug`, or `release`.
+    pub(crate) fn built(&self, profile: &str) -> PathBuf {
         let target = if self.is_static() { self.target.join(&self.host) } else { self.target.clone() };
-        target.join("debug").join("moorline")
+        target.join(profile)
     }
 
     /// Whether the server is built without any library of the system: where that can be done.
@@ -63,9 +68,17 @@ impl Shop {
         command
     }
 
+    /// Every stage builds in the one way in which the program under test is built, so that what it is made of is compiled once.
+    /// `packaging/README.md` says the same in words to type. The target is named, so that what runs at build time is built
+    /// as ever: a procedural macro has to be a library.
     pub(crate) fn cargo(&self, args: &str) -> Command {
         let mut command = self.command("cargo");
         command.args(args.split_whitespace());
+        if self.is_static() {
+            let name = self.host.to_uppercase().replace('-', "_");
+            command.env("CARGO_BUILD_TARGET", &self.host);
+            command.env(format!("CARGO_TARGET_{name}_RUSTFLAGS"), "-Ctarget-feature=+crt-static");
+        }
         command
     }
 

@@ -4,7 +4,7 @@ use crate::counts::{self, Counts};
 use crate::install::Tool;
 use crate::job;
 use crate::shop::Shop;
-use crate::{budgets, chaos, server, suites, tidy};
+use crate::{autobahn, budgets, chaos, fuzz, server, suites, tidy};
 
 /// What became of a stage.
 pub(crate) struct Verdict {
@@ -14,6 +14,16 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
+    /// What is so far known of a stage of several parts.
+    pub(crate) const NOTHING: Self = Self { counts: Counts::NONE, failures: Vec::new() };
+
+    /// This and another part of the same stage.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.counts += other.counts;
+        self.failures.extend(other.failures);
+        self
+    }
+
     /// For a stage that is one check.
     pub(crate) fn check(result: Result<(), String>) -> Self {
         match result {
@@ -63,16 +73,21 @@ const fn suite(
     Stage { name, about, needs, wants_server: true, work }
 }
 
-const STAGES: [Stage; 12] = [
+const STAGES: [Stage; 14] = [
     check("fmt", "the code is formatted", |shop| cargo(shop, "fmt --all --check")),
     check("clippy", "no lint of the workspace fires", |shop| {
-        cargo(shop, "clippy --workspace --all-targets --locked -- -D warnings")
+        cargo(
+            shop,
+            "clippy --workspace --all-targets --features moorline-fuzz/libfuzzer --locked -- -D warnings",
+        )
     }),
     check("tidy", "the house rules: arrows, purity, sizes, words, links, vectors", tidy::stage),
     Stage { needs: &[Tool::CargoDeny], ..check("deny", "dependencies: bans, licences, sources", deny) },
     check("docs", "the API's documentation builds without a warning", docs),
     check("rust", "unit, property and doc tests of the workspace", rust_tests),
     check("budgets", "the core takes no more instructions than it may", budgets::stage),
+    check("autobahn", "the WebSocket layer against the Autobahn test suite", autobahn::stage),
+    check("fuzz", "what is fed with anybody's bytes, fed with what is kept and a little chance", fuzz::stage),
     check("build", "the server that the suites below talk to; on Linux it needs no library", server::build),
     suite(
         "python",

@@ -15,6 +15,9 @@ use std::sync::Arc;
 
 use crate::entry::{self, ChunkError, ExceptRow};
 
+/// The highest fence that is believed: the last whole number that every JSON reader has, and far beyond any moment in milliseconds.
+const FENCE_MAX: u64 = (1 << 53) - 1;
+
 /// One change of a stream, as [`StreamChange`] has it.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum StreamRow<'a> {
@@ -113,13 +116,13 @@ impl Change {
         let what = match row {
             StreamRow::Opened { principal, fence, lease_ms, data, except } => What::Opened {
                 principal: (*principal).into(),
-                fence: *fence,
+                fence: self::fence(*fence)?,
                 lease: lease(*lease_ms)?,
                 data: data.map(|data| Bytes::copy_from_slice(data.as_bytes())),
                 except: except.as_ref().map(entry::except).transpose()?,
             },
             StreamRow::Reopened { fence, lease_ms } => {
-                What::Reopened { fence: *fence, lease: lease(*lease_ms)? }
+                What::Reopened { fence: self::fence(*fence)?, lease: lease(*lease_ms)? }
             }
             StreamRow::Text(text) => What::Text((*text).into()),
             StreamRow::Shown { offset, timestamp, end_bytes } => What::Shown {
@@ -167,6 +170,31 @@ fn millis(lease: Lease) -> u64 {
     u64::try_from(lease.time().as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A fence that was given out: they begin with a moment and rise by one, and there must be one after it.
+fn fence(fence: u64) -> Result<u64, ChunkError> {
+    if fence <= FENCE_MAX { Ok(fence) } else { Err(ChunkError::Stream) }
+}
+
 fn lease(millis: u64) -> Result<Lease, ChunkError> {
     Lease::new(Duration::from_millis(millis)).ok_or(ChunkError::Stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With a fence that cannot be followed by another, the next producer would get a lower one.
+    #[test]
+    fn a_fence_without_a_successor_is_not_believed() {
+        let read = |fence| {
+            let reopened = StreamRow::Reopened { fence, lease_ms: 30_000 };
+            let opened =
+                StreamRow::Opened { principal: "p", fence, lease_ms: 30_000, data: None, except: None };
+            let room = RoomName::new("a").expect("a room");
+            [reopened, opened].map(|row| Change::read(room.clone(), ("s", 1), &row).is_ok())
+        };
+        assert_eq!(read(FENCE_MAX), [true; 2]);
+        assert_eq!(read(FENCE_MAX + 1), [false; 2]);
+        assert_eq!(read(u64::MAX), [false; 2]);
+    }
 }

@@ -1,5 +1,7 @@
 //! A disk that loses what was not synced, fills up and fails, for tests.
 
+mod rows;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,6 +10,8 @@ use redb::StorageBackend;
 
 use crate::place::Place;
 use crate::watched::Doubt;
+
+pub use self::rows::Rows;
 
 /// A disk keeps or loses such pieces of an unsynced write as a whole.
 const SECTOR_BYTES: usize = 512;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::coding::{Coded, Coding, Compress, Compressed, Frames};
 use crate::id::RoomName;
 use crate::message::Message;
 use crate::position::{Epoch, Offset};
@@ -83,6 +84,9 @@ pub struct EncodedBatch {
     pub wire: Bytes,
     /// Where each record's frame ends in `wire`.
     pub ends: Vec<usize>,
+    coded: Coded,
+    /// What it was joined of, where their compressed forms are to be shared with other shards.
+    parts: Vec<Arc<Self>>,
 }
 
 impl EncodedBatch {
@@ -100,7 +104,7 @@ impl EncodedBatch {
                 wire.len()
             })
             .collect();
-        Self { batch, wire: wire.into(), ends }
+        Self { batch, wire: wire.into(), ends, coded: Coded::default(), parts: Vec::new() }
     }
 
     /// Batches of one room that follow each other, as one; none where there are none or a gap lies between them.
@@ -122,14 +126,33 @@ impl EncodedBatch {
             }
             batch.records.extend_from_slice(&part.batch.records);
         }
-        Some(Self { batch, wire: wire.into(), ends })
+        Some(Self { batch, wire: wire.into(), ends, coded: Coded::default(), parts: Vec::new() })
     }
 
-    /// The frame of the record at `index`.
+    /// Remembers what it was [joined](Self::joined) of: its compressed forms are then put together of theirs, which all shards share.
     #[must_use]
-    pub fn frame(&self, index: usize) -> &[u8] {
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.wire[start..self.ends[index]]
+    pub fn made_of(self, parts: Vec<Arc<Self>>) -> Self {
+        Self { parts, ..self }
+    }
+
+    /// Its frames as they are.
+    #[must_use]
+    pub fn plain(&self) -> Frames<'_> {
+        Frames { wire: &self.wire, ends: &self.ends }
+    }
+
+    /// Its frames for connections of a coding, compressed by `compress` where nobody needed them before.
+    pub fn coded(&self, coding: Coding, compress: &mut Compress<'_>) -> Frames<'_> {
+        self.compressed(coding, compress).map_or(self.plain(), Compressed::frames)
+    }
+
+    fn compressed(&self, coding: Coding, compress: &mut Compress<'_>) -> Option<&Compressed> {
+        self.coded.get_or_make(coding, || match &self.parts[..] {
+            [] => Compressed::of(self.plain(), compress),
+            parts => {
+                Compressed::joined(parts.iter().map(|part| (part.plain(), part.compressed(coding, compress))))
+            }
+        })
     }
 }
 
@@ -140,6 +163,7 @@ pub struct EncodedEphemeral {
     pub ephemeral: Ephemeral,
     /// Its frame.
     pub wire: Bytes,
+    coded: Coded,
 }
 
 impl EncodedEphemeral {
@@ -148,7 +172,14 @@ impl EncodedEphemeral {
     pub fn new(ephemeral: Ephemeral, framing: &Framing) -> Self {
         let mut wire = Vec::new();
         framing.text(&mut wire, &ephemeral.message.envelope(&ephemeral.room, None, ephemeral.timestamp));
-        Self { ephemeral, wire: wire.into() }
+        Self { ephemeral, wire: wire.into(), coded: Coded::default() }
+    }
+
+    /// Its frame for connections of a coding, as in [`EncodedBatch::coded`].
+    pub fn coded(&self, coding: Coding, compress: &mut Compress<'_>) -> &[u8] {
+        let plain = Frames { wire: &self.wire, ends: &[self.wire.len()] };
+        let compressed = self.coded.get_or_make(coding, || Compressed::of(plain, compress));
+        compressed.map_or(&self.wire, |compressed| compressed.frames().wire)
     }
 }
 

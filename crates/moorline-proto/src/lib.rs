@@ -20,6 +20,7 @@ pub mod batch;
 pub mod client;
 pub mod close;
 pub mod codec;
+pub mod coding;
 pub mod error;
 pub mod frame;
 pub mod grants;

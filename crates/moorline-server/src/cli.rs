@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    completions, config, doctor, keys, publish, rooms, sessions, store, stream, tail, token,
+    bench, completions, config, doctor, keys, publish, rooms, sessions, store, stream, tail, token,
 };
 use crate::exit;
 use crate::{dev, serve};
@@ -34,6 +34,7 @@ pub(crate) enum Command {
     Store(store::Store),
     /// Find out what is wrong with this machine, the settings and the files that they name.
     Doctor(doctor::Doctor),
+    Bench(bench::Bench),
     Completions(completions::Completions),
 }
 

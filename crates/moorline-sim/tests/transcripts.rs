@@ -17,6 +17,7 @@ use moorline_broker::{
 };
 use moorline_proto::batch::{EncodedBatch, EncodedEphemeral};
 use moorline_proto::codec;
+use moorline_proto::coding::Coding;
 use moorline_proto::error::{ErrorCode, Rejection};
 use moorline_proto::frame::{
     Answer, ClientFrame, Hello, Presence, Publish, PublishAnswer, PublishOutcome, Ref, Target,
@@ -141,6 +142,10 @@ impl Host for Sockets {
         socket.room -= if socket.room == usize::MAX { 0 } else { count };
         socket.bytes.extend(&bytes[..count]);
         count
+    }
+
+    fn compress(&mut self, _: Coding, _: &[u8], _: &mut Vec<u8>) -> bool {
+        false
     }
 
     fn bind(&mut self, connection: ConnectionId, session: SessionKey) {
@@ -458,6 +463,7 @@ impl Stage {
         };
         let claim = Claim {
             connection: actor.connection,
+            coding: None,
             identity,
             asked: hello.session.or(parameter("session").map(|id| SessionId::new(&id).unwrap())),
             may_choose: !has_token,
@@ -729,7 +735,7 @@ fn announced(news: Announcement) -> Input {
 
 fn shown(frame: wire::Frame) -> String {
     match frame {
-        wire::Frame::Text(text) => text,
+        wire::Frame::Text(text) | wire::Frame::Coded(_, text) => text,
         wire::Frame::Ping => "(ping)".to_owned(),
         wire::Frame::Pong => "(pong)".to_owned(),
         wire::Frame::Close(code) => format!("closed {code}"),

@@ -48,6 +48,7 @@ impl Road {
         shard.sockets.links.insert(READER, Link::new(READER, 0, 1 << 20));
         let claim = Claim {
             connection: READER,
+            coding: wire::coding_of(READER),
             identity: Identity::user(UserId::new("ann").unwrap()),
             asked: None,
             may_choose: true,
@@ -144,7 +145,7 @@ impl Road {
         let mut bytes: Vec<u8> = link.to_client.drain(..).collect();
         let frames = std::iter::from_fn(|| wire::take(&mut bytes));
         let texts = frames.filter_map(|frame| match frame {
-            Frame::Text(text) => Some(text),
+            Frame::Text(text) | Frame::Coded(_, text) => Some(text),
             Frame::Ping | Frame::Pong | Frame::Close(_) => None,
         });
         texts.collect()

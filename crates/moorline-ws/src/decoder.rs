@@ -118,6 +118,12 @@ impl Decoder {
         };
     }
 
+    /// Whether messages may be compressed, and so become larger than what was received of them.
+    #[must_use]
+    pub const fn may_inflate(&self) -> bool {
+        !matches!(self.deflate, Deflate::Off)
+    }
+
     /// Consumes bytes from the front of `input`, unmasking them in place, and reports at most one event.
     ///
     /// Call it until the input is used up:

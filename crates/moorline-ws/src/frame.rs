@@ -138,12 +138,28 @@ pub fn text(payload: &[u8]) -> Bytes {
     out.into()
 }
 
+/// What an unmasked, complete frame of ours is and carries; `None` if it is cut off.
+pub(crate) fn parts(frame: &[u8]) -> Option<(OpCode, &[u8])> {
+    let [first, length, ..] = *frame else { return None };
+    let header_len = match length {
+        ..=125 => 2,
+        126 => 4,
+        _ => MAX_HEADER_LEN,
+    };
+    Some((OpCode::from_bits(first & 0x0f)?, frame.get(header_len..)?))
+}
+
 /// A complete frame with a compressed payload, which the first reserved bit tells (RFC 7692 §6).
 pub(crate) fn compressed(opcode: OpCode, payload: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(header_len(payload.len()) + payload.len());
-    put_length(&mut out, FIN | COMPRESSED | opcode as u8, 0, payload.len());
-    out.extend_from_slice(payload);
+    put_compressed(&mut out, opcode, payload);
     out.into()
+}
+
+/// Appends one.
+pub(crate) fn put_compressed(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
+    put_length(out, FIN | COMPRESSED | opcode as u8, 0, payload.len());
+    out.extend_from_slice(payload);
 }
 
 /// Appends a complete ping frame (§5.5.2).

@@ -9,7 +9,7 @@ use flate2::{Compress, Compression as Level, FlushCompress};
 use moorline_ws::{
     deflate::{Compression, Deflater, MAX_FINAL_BLOCKS, Window, WindowBits, max_compressed_bytes},
     event::Event,
-    frame::{OpCode, Role},
+    frame::{self, OpCode, Role},
     violation::Violation,
 };
 
@@ -314,6 +314,31 @@ fn what_is_short_or_does_not_become_shorter_is_sent_as_it_is() {
     assert_eq!((frame[0], usize::from(frame[1]), frame.len()), (0xc1, frame.len() - 2, frame.len()));
 }
 
+/// A deflater has nothing left of a message that did not become shorter, whatever its size.
+#[test]
+fn what_cannot_be_compressed_leaves_nothing_behind() {
+    for bits in [9, 12, 15] {
+        let bits = WindowBits::new(bits).unwrap();
+        let mut deflater = Deflater::new(Compression { threshold_bytes: 0, level: 2 });
+        for length in (10..=18).map(|power| 1 << power) {
+            let mut state = 88_172_645_463_325_252_u64;
+            let mut next = || {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                state.to_le_bytes()[3]
+            };
+            let noise: Vec<u8> = (0..length).map(|_| next()).collect();
+            for _ in 0..4 {
+                assert_eq!(deflater.compress(&noise, bits), None, "{length} bytes, {bits} bits");
+            }
+            let hello = "hello ".repeat(200);
+            let compressed = deflater.compress(hello.as_bytes(), bits).unwrap();
+            assert_eq!(reference::inflate(&[], compressed).unwrap().message, hello.as_bytes());
+        }
+    }
+}
+
 #[test]
 fn with_context_takeover_what_was_sent_before_is_referred_to() {
     let payload: Vec<u8> = (0..=255).map(|byte: u8| byte.wrapping_mul(77)).chain(vec![0; 60]).collect();
@@ -354,4 +379,22 @@ fn no_window_is_exceeded_not_even_that_of_8_bits() {
     }
     assert!(farthest.iter().any(|distance| *distance > 16_384), "the test refers far enough back");
     assert!(farthest.iter().any(|distance| (200..=256).contains(distance)));
+}
+
+#[test]
+fn r34_a_frame_that_is_there_is_compressed_as_its_payload_is() {
+    let mut deflater = Deflater::new(Compression { threshold_bytes: 100, level: 2 });
+    for len in [100, 125, 126, 65_535, 65_536, 200_000] {
+        let payload = "abc".repeat(len).into_bytes()[..len].to_vec();
+        let mut out = b"before".to_vec();
+        assert!(deflater.put_frame(&mut out, &frame::text(&payload), WindowBits::MAX));
+        let wanted = deflater.frame(OpCode::Text, &payload, WindowBits::MAX).unwrap();
+        assert_eq!(out, [b"before", &wanted[..]].concat(), "{len}");
+    }
+    let short = frame::text(&[b'a'; 99]);
+    let ping = frame::ping(&[b'a'; 120]);
+    for plain in [&short[..], &ping, &short[..1], b""] {
+        let mut out = Vec::new();
+        assert!(!deflater.put_frame(&mut out, plain, WindowBits::MAX) && out.is_empty(), "{plain:?}");
+    }
 }

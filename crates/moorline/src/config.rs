@@ -8,6 +8,7 @@ use moorline_proto::batch::Framing;
 use moorline_proto::heartbeat::Policy;
 use moorline_proto::shard::{ExpiryConfig, ShardConfig};
 use moorline_proto::users::UserLimits;
+use moorline_ws::deflate::Compression;
 
 use crate::limits::Limits;
 
@@ -40,6 +41,10 @@ pub struct Config {
     pub pending_max_bytes: usize,
     /// How long a full socket may take nothing. Default 30 s; then 1013.
     pub stall_timeout: Duration,
+    /// Whether messages are compressed for clients that offer it, and from clients that do it; default no. It costs time, 50 KB for each
+    /// thread that reads and up to 1 MB for each shard, and no memory for a connection; the lengths of compressed messages tell
+    /// something about what is in them.
+    pub compression: Option<Compression>,
     /// Frames of one connection that wait for their answers (publishes, presence). Default 1,024; beyond it `overloaded`.
     pub in_flight_max: u32,
     /// How much clients may do in a time.
@@ -85,6 +90,7 @@ impl Default for Config {
             message_max_bytes: 64 * 1024,
             pending_max_bytes: 128 * 1024,
             stall_timeout: Duration::from_secs(30),
+            compression: None,
             in_flight_max: 1024,
             limits: Limits::default(),
             expiry: ExpiryConfig::default(),
@@ -127,6 +133,11 @@ impl Config {
             (self.users.connected == 0, "users.connected", "must be at least 1"),
             (self.message_max_bytes < 256, "message_max_bytes", "must be at least 256"),
             (self.pending_max_bytes < 1024, "pending_max_bytes", "must be at least 1024"),
+            (
+                self.compression.is_some_and(|compression| !(1..=9).contains(&compression.level)),
+                "compression.level",
+                "must be between 1 and 9",
+            ),
             (self.in_flight_max == 0, "in_flight_max", "must be at least 1"),
             (
                 self.retention.prefixes.len() > RetentionRules::PREFIXES_MAX,

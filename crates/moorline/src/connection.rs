@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes, BytesMut};
 use moorline_proto::close::CloseCode;
 use moorline_proto::codec;
 use moorline_proto::frame::{ClientFrame, Inbound};
@@ -14,6 +14,7 @@ use moorline_ws::decoder::{Decoder, Limits};
 use moorline_ws::event::Event;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::compression::with_inflater;
 use crate::shard::Message;
 use crate::telemetry;
 use crate::throttle::Throttle;
@@ -26,6 +27,10 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How many inputs of one connection wait in its shard's inbox at most, so that what others send is not behind all that a
 /// single client can.
 const CREDIT: u8 = 32;
+
+/// How much of one read is decoded before what came of it is taken, where messages may be compressed: 16 KiB may become 16 MiB. It ends
+/// with the message that reaches this; as much as a read has where nothing is compressed.
+const INFLATED_BYTES: usize = 16 * 1024;
 
 /// Something that a connection received.
 #[derive(Debug)]
@@ -40,6 +45,14 @@ pub(crate) enum Received {
 }
 
 impl Received {
+    /// How large a frame is, inflated.
+    const fn bytes(&self) -> usize {
+        match self {
+            Self::Frame(_, bytes) => *bytes,
+            Self::Ping(_) | Self::Alive | Self::End(_) => 0,
+        }
+    }
+
     fn into_input(self, peer: Peer) -> Input {
         match self {
             Self::Frame(inbound, _) => Input::Frame(peer, *inbound),
@@ -50,8 +63,39 @@ impl Received {
     }
 }
 
-/// One word while there is nothing, instead of four: most connections are idle.
-type Queue = Option<Box<VecDeque<Received>>>;
+/// What was received and not taken yet.
+#[derive(Debug, Default)]
+struct Arrived {
+    decoded: VecDeque<Received>,
+    /// What of a read is decoded once all of the above is taken.
+    rest: BytesMut,
+}
+
+impl Arrived {
+    /// Takes what was read: decodes it, and keeps what is not decoded yet.
+    fn take(&mut self, decoder: &mut Decoder, bytes: &mut [u8]) {
+        let used = decode(decoder, bytes, &mut self.decoded);
+        if used < bytes.len() {
+            self.rest = BytesMut::from(&bytes[used..]);
+        }
+    }
+
+    fn next(&mut self, decoder: &mut Decoder) -> Option<Received> {
+        while self.decoded.is_empty() && !self.rest.is_empty() {
+            let used = decode(decoder, &mut self.rest, &mut self.decoded);
+            self.rest.advance(used);
+        }
+        self.decoded.pop_front()
+    }
+
+    /// How large the frames are that are decoded.
+    fn bytes(&self) -> usize {
+        self.decoded.iter().map(Received::bytes).sum()
+    }
+}
+
+/// One word while there is nothing, instead of eight: most connections are idle.
+type Queue = Option<Box<Arrived>>;
 
 /// A socket's reading end with its decoder. Holds no buffer while nothing is half-read.
 pub(crate) struct Link {
@@ -69,34 +113,37 @@ impl Link {
     /// What the client sent behind its handshake.
     pub(crate) fn take_early(&mut self, early: Bytes) {
         if !early.is_empty() {
-            decode(&mut self.decoder, &mut Vec::from(early), &mut self.received);
+            self.received.get_or_insert_default().take(&mut self.decoder, &mut Vec::from(early));
         }
     }
 
     pub(crate) fn next_received(&mut self) -> Option<Received> {
-        let received = self.received.as_mut()?.pop_front();
+        let received = self.received.as_mut()?.next(&mut self.decoder);
         if received.is_none() {
             self.received = None;
         }
         received
     }
 
-    /// How much was received and not taken yet.
-    pub(crate) fn waiting(&self) -> usize {
-        self.received.as_ref().map_or(0, |received| received.len())
+    /// Whether more may be read before all that was received is taken: while that is fewer frames, and fewer bytes of them.
+    pub(crate) fn has_room(&self, frames_max: usize, bytes_max: usize) -> bool {
+        self.received.as_ref().is_none_or(|arrived| {
+            arrived.rest.is_empty() && arrived.decoded.len() < frames_max && arrived.bytes() < bytes_max
+        })
     }
 
-    /// Waits for bytes and decodes them. False at the end of the connection.
+    /// Waits for bytes and decodes them. False at the end of the connection. Not to be called while there is no
+    /// [room](Self::has_room) for them, unless all that was received is taken.
     pub(crate) async fn read(&mut self) -> bool {
         let Self { reader, decoder, received } = self;
-        let read =
-            poll_fn(|context| reader.poll_read(context, &mut |bytes| decode(decoder, bytes, received))).await;
+        let mut take = |bytes: &mut [u8]| received.get_or_insert_default().take(decoder, bytes);
+        let read = poll_fn(|context| reader.poll_read(context, &mut take)).await;
         matches!(read, Ok(count) if count > 0)
     }
 
     /// Notes that nothing more comes.
     fn end(&mut self) {
-        self.received.get_or_insert_default().push_back(Received::End(None));
+        self.received.get_or_insert_default().decoded.push_back(Received::End(None));
     }
 
     /// From now on messages may have so many bytes.
@@ -105,35 +152,44 @@ impl Link {
     }
 
     /// Reads and drops what still comes, for a moment.
-    pub(crate) async fn linger(mut self) {
+    pub(crate) async fn linger(self) {
+        let Self { mut reader, .. } = self;
         let gone = async {
-            while self.read().await {
-                self.received = None;
-            }
+            while matches!(poll_fn(|context| reader.poll_read(context, &mut |_| {})).await, Ok(1..)) {}
         };
         // Whether it went or not, the socket is closed now.
         let _went = tokio::time::timeout(LINGER, gone).await;
     }
 }
 
-/// Decodes what was read.
-fn decode(decoder: &mut Decoder, bytes: &mut [u8], received: &mut Queue) {
-    let received = received.get_or_insert_default();
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        match decoder.decode(rest) {
-            Ok(decoded) => {
-                let used = decoded.used;
-                received.extend(decoded.event.map(receive));
-                rest = &mut rest[used..];
-            }
-            Err(violation) => {
-                tracing::debug!(%violation, "a peer broke the WebSocket protocol");
-                received.push_back(Received::End(Some((violation.close_code(), "protocol violation"))));
-                return;
+/// Decodes what was read, and where that may become far more by inflating, only so much at a time. Returns how many bytes are done
+/// with.
+fn decode(decoder: &mut Decoder, bytes: &mut [u8], decoded: &mut VecDeque<Received>) -> usize {
+    let most = if decoder.may_inflate() { INFLATED_BYTES } else { usize::MAX };
+    let (mut used, mut became) = (0, 0);
+    with_inflater(|inflater| {
+        while used < bytes.len() && became < most {
+            match decoder.decode_with(&mut bytes[used..], inflater) {
+                Ok(step) => {
+                    used += step.used;
+                    let Some(received) = step.event.map(receive) else { continue };
+                    became += received.bytes();
+                    let is_end = matches!(received, Received::End(_));
+                    decoded.push_back(received);
+                    if is_end {
+                        return bytes.len();
+                    }
+                }
+                Err(violation) => {
+                    tracing::debug!(%violation, "a peer broke the WebSocket protocol");
+                    let why = (violation.close_code(), "protocol violation");
+                    decoded.push_back(Received::End(Some(why)));
+                    return bytes.len();
+                }
             }
         }
-    }
+        used
+    })
 }
 
 fn receive(event: Event<'_>) -> Received {
@@ -217,5 +273,76 @@ pub(crate) async fn read(
             }
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
+    use moorline_ws::deflate::{Compression, Deflater, Parameters, Settings, WindowBits, negotiate};
+    use moorline_ws::frame::{OpCode, Role, put_masked_compressed};
+
+    use super::*;
+
+    const LARGE: usize = 60_000;
+
+    /// A decoder of a server that has agreed on compression.
+    fn decoder() -> Decoder {
+        let mut headers = http::HeaderMap::new();
+        headers.insert(http::header::SEC_WEBSOCKET_EXTENSIONS, Parameters::OFFER.header_value());
+        let mut decoder = Decoder::new(Role::Server, Limits { max_message_bytes: 64 * 1024 });
+        decoder.set_deflate(&negotiate(&headers, &Settings::default()).unwrap().unwrap().agreed);
+        decoder
+    }
+
+    /// A client's frame with a compressed text, mostly blanks.
+    fn frame(number: usize) -> Vec<u8> {
+        let text = format!(r#"{{"type":"ping","ref":{number}{}}}"#, " ".repeat(LARGE));
+        let mut deflater = Deflater::new(Compression::DEFAULT);
+        let mut frame = Vec::new();
+        let compressed = deflater.compress(text.as_bytes(), WindowBits::MAX).unwrap();
+        put_masked_compressed(&mut frame, OpCode::Text, compressed, [1, 2, 3, 4]);
+        frame
+    }
+
+    #[test]
+    fn r34_what_is_inflated_of_one_read_is_bounded_and_none_of_it_lost() {
+        let mut read: Vec<u8> = (0..40).flat_map(frame).collect();
+        read.extend([0x81, 0x80, 0, 0, 0, 0, 0xc1]);
+        let (mut decoder, mut arrived) = (decoder(), Arrived::default());
+        // An empty message, and the front of a frame that breaks the rules.
+        arrived.take(&mut decoder, &mut read);
+        let mut numbers = Vec::new();
+        loop {
+            assert!(arrived.decoded.len() <= 1 && arrived.bytes() < INFLATED_BYTES + LARGE + 100);
+            match arrived.next(&mut decoder) {
+                Some(Received::Frame(inbound, bytes)) if bytes > LARGE => {
+                    numbers.push(inbound.reference.unwrap().0.get().to_owned())
+                }
+                Some(Received::Frame(inbound, 0)) => assert!(inbound.frame.is_err()),
+                other => {
+                    assert!(other.is_none(), "{other:?}");
+                    break;
+                }
+            }
+        }
+        assert_eq!(numbers, (0..40).map(|number| number.to_string()).collect::<Vec<_>>());
+        // What came of the next frame is with the decoder, which is in the midst of it.
+        arrived.take(&mut decoder, &mut [0x05, b'u', b'n']);
+        assert!(matches!(arrived.next(&mut decoder), Some(Received::End(Some((1002, _))))));
+        assert!(arrived.next(&mut decoder).is_none());
+    }
+
+    #[test]
+    fn r34_a_rule_that_is_broken_within_a_read_ends_it_behind_what_was_before() {
+        let mut read =
+            [frame(1), frame(2), vec![0xc1, 0x84, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff], frame(3)].concat();
+        let (mut decoder, mut arrived) = (decoder(), Arrived::default());
+        arrived.take(&mut decoder, &mut read);
+        assert!(matches!(arrived.next(&mut decoder), Some(Received::Frame(..))));
+        assert!(matches!(arrived.next(&mut decoder), Some(Received::Frame(..))));
+        assert!(matches!(arrived.next(&mut decoder), Some(Received::End(Some((1007, _))))));
+        assert!(arrived.next(&mut decoder).is_none(), "what follows is nobody's");
     }
 }

@@ -14,11 +14,13 @@ use moorline_proto::shard::{Claim, Input, Refusal};
 use moorline_proto::token::ResumeToken;
 use moorline_proto::{codec, metadata};
 use moorline_ws::decoder::{Decoder, Limits};
+use moorline_ws::deflate::Agreed;
 use moorline_ws::frame::Role;
 
 use crate::admission::Admission;
 use crate::authenticate::AuthenticateError;
 use crate::authorize::{Action, AuthorizeRequest};
+use crate::compression;
 use crate::connection::{self, Link, Received};
 use crate::node::Node;
 use crate::telemetry;
@@ -52,10 +54,11 @@ pub struct Endpoint {
     pub single_room: bool,
 }
 
-/// How many frames a client may send before it is established; the rest waits in its socket.
+/// How many frames a client may send before it is established, beside the bytes below; the rest waits in its socket.
 const EARLY_MAX: usize = 64;
 
-/// The largest message before a connection is established: a token and some hundred positions. Strangers are given no more.
+/// The largest message before a connection is established: a token and some hundred positions; and how much of what else it sends is
+/// decoded then. Strangers are given no more.
 const HELLO_MAX_BYTES: usize = 64 * 1024;
 
 /// How a connection begins.
@@ -74,6 +77,8 @@ pub(crate) struct Incoming {
     /// What the client sent behind its handshake.
     pub(crate) early: Bytes,
     pub(crate) opening: Opening,
+    /// How its messages are compressed.
+    pub(crate) deflate: Option<Agreed>,
     /// Given back once it is established, or gone.
     pub(crate) admission: Admission,
 }
@@ -81,10 +86,14 @@ pub(crate) struct Incoming {
 impl Node {
     /// Serves a connection to its end, or hands it to a task that does.
     pub(crate) async fn open(self, incoming: Incoming, mut endpoint: Endpoint) {
-        let Incoming { reader, writer, early, opening, admission } = incoming;
+        let Incoming { reader, writer, early, opening, deflate, admission } = incoming;
         let max_message_bytes = self.config().message_max_bytes.min(HELLO_MAX_BYTES);
         let limits = Limits { max_message_bytes };
-        let mut link = Link::new(reader, Decoder::new(Role::Server, limits));
+        let mut decoder = Decoder::new(Role::Server, limits);
+        if let Some(agreed) = &deflate {
+            decoder.set_deflate(agreed);
+        }
+        let mut link = Link::new(reader, decoder);
         link.take_early(early);
         let hello = match opening {
             Opening::Bare => Ok((Hello::default(), None)),
@@ -102,7 +111,11 @@ impl Node {
             Err(refusal) => Err(refusal),
         };
         match claim {
-            Ok(claim) => self.establish(link, writer, claim, endpoint.address).await,
+            Ok(claim) => {
+                let coding = deflate.as_ref().and_then(compression::coding);
+                let claim = Claim { coding, ..claim };
+                self.establish(link, writer, claim, endpoint.address).await;
+            }
             Err(refusal) => {
                 self.refused(&refusal, endpoint.address);
                 refuse(&writer, &refusal, link).await;
@@ -127,7 +140,7 @@ impl Node {
                     Ok(peer) => drop(self.spawn(connection::read(link, peer, shard.inbox(), throttle))),
                     Err(_) => link.linger().await,
                 },
-                alive = link.read(), if link.waiting() < EARLY_MAX => if !alive {
+                alive = link.read(), if link.has_room(EARLY_MAX, HELLO_MAX_BYTES) => if !alive {
                     // Whoever hung up is not worth a session: closing `answer` says so to what is still queued. The
                     // answer may have come this very moment.
                     answer.close();
@@ -177,6 +190,7 @@ impl Node {
         })?;
         Ok(Claim {
             connection: self.next_connection(),
+            coding: None,
             identity,
             asked,
             may_choose: endpoint.may_choose_session,

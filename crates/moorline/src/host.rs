@@ -4,14 +4,18 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use moorline_proto::coding::Coding;
 use moorline_proto::identity::Identity;
 use moorline_proto::revocations::Revocations;
 use moorline_proto::shard::{ConnectionId, Host, Peer, Refusal, SessionKey};
 use moorline_proto::users::Users;
+use moorline_ws::deflate::{Compression, Deflater};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
+use crate::compression;
 use crate::handshake::farewell;
+use crate::telemetry;
 use crate::transport::Writer;
 
 /// How long a connection that is being closed may take to take what it is still owed, and then to go.
@@ -35,6 +39,8 @@ pub(crate) struct Sockets {
     users: Arc<Mutex<Users>>,
     revocations: Arc<Mutex<Revocations>>,
     tracker: TaskTracker,
+    /// For all connections of the shard; it keeps nothing of a message, and takes its memory when it is first used.
+    deflater: Deflater,
 }
 
 impl Sockets {
@@ -42,6 +48,7 @@ impl Sockets {
         users: Arc<Mutex<Users>>,
         revocations: Arc<Mutex<Revocations>>,
         tracker: TaskTracker,
+        compression: Compression,
     ) -> Self {
         Self {
             writers: Vec::new(),
@@ -51,6 +58,7 @@ impl Sockets {
             users,
             revocations,
             tracker,
+            deflater: Deflater::new(compression),
         }
     }
 
@@ -136,6 +144,15 @@ impl Host for Sockets {
             Some(Some((_, writer))) => writer.try_write(bytes).unwrap_or(bytes.len()),
             _ => bytes.len(),
         }
+    }
+
+    fn compress(&mut self, coding: Coding, frame: &[u8], out: &mut Vec<u8>) -> bool {
+        let before = out.len();
+        let is_compressed = self.deflater.put_frame(out, frame, compression::window(coding));
+        if is_compressed {
+            telemetry::compressed(frame.len(), out.len() - before);
+        }
+        is_compressed
     }
 
     fn bind(&mut self, connection: ConnectionId, session: SessionKey) {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use moorline_broker::{Broker, Durability, LocalBroker, MemoryLog, MemorySessions, NodeId, SessionStore};
+use moorline_proto::coding::Coding;
 use moorline_proto::error::{ErrorCode, Rejection};
 use moorline_proto::id::{SessionId, UserId};
 use moorline_proto::identity::TokenId;
@@ -142,7 +143,8 @@ impl Node {
         config.check()?;
         let Backend { broker, sessions, restored } = backend;
         tokio::runtime::Handle::try_current()?;
-        let ways: Vec<(ShardHandle, Mailbox)> = (0..config.shards).map(|_| ShardHandle::new()).collect();
+        let forms = if config.compression.is_some() { 1 + Coding::COUNT } else { 1 };
+        let ways: Vec<(ShardHandle, Mailbox)> = (0..config.shards).map(|_| ShardHandle::new(forms)).collect();
         let node = Self(Arc::new(Inner {
             users: Arc::new(Mutex::new(Users::new(config.users))),
             revocations: Arc::new(Mutex::new(Revocations::new(revocations_kept(&config)))),
@@ -189,6 +191,7 @@ impl Node {
                 Arc::clone(&inner.users),
                 Arc::clone(&inner.revocations),
                 inner.tracker.clone(),
+                inner.config.compression.unwrap_or_default(),
             ),
             node: self.clone(),
             handle,

@@ -30,7 +30,7 @@ use crate::transport::Writer;
 const INBOX: usize = 4096;
 /// How many announcements wait for a shard. One that falls further behind reads the logs instead.
 const ANNOUNCED: usize = 8192;
-/// How many bytes of them. Shards share the bytes; one that is stuck must not keep them for ever.
+/// How many bytes of them, in all their forms. Shards share the bytes; one that is stuck must not keep them for ever.
 const ANNOUNCED_BYTES: usize = 64 * 1024 * 1024;
 /// How many of either are taken at once.
 const TAKE: usize = 512;
@@ -77,6 +77,8 @@ pub(crate) struct ShardHandle {
     inbox: mpsc::Sender<Message>,
     posted: mpsc::Sender<Posted>,
     posted_bytes: Arc<AtomicUsize>,
+    /// How many bytes may wait, as they are: no compressed form, which others may make meanwhile, is larger.
+    posted_max: usize,
     behind: Arc<AtomicBool>,
 }
 
@@ -89,7 +91,8 @@ pub(crate) struct Mailbox {
 }
 
 impl ShardHandle {
-    pub(crate) fn new() -> (Self, Mailbox) {
+    /// `forms`: in how many forms an announcement may be kept, plain and compressed.
+    pub(crate) fn new(forms: usize) -> (Self, Mailbox) {
         let (inbox, inbox_end) = mpsc::channel(INBOX);
         let (posted, posted_end) = mpsc::channel(ANNOUNCED);
         let (behind, posted_bytes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
@@ -99,7 +102,7 @@ impl ShardHandle {
             posted_bytes: Arc::clone(&posted_bytes),
             behind: Arc::clone(&behind),
         };
-        (Self { inbox, posted, posted_bytes, behind }, mailbox)
+        (Self { inbox, posted, posted_bytes, posted_max: ANNOUNCED_BYTES / forms, behind }, mailbox)
     }
 
     pub(crate) fn inbox(&self) -> mpsc::Sender<Message> {
@@ -110,7 +113,7 @@ impl ShardHandle {
     pub(crate) fn post(&self, posted: Posted) {
         let bytes = posted.bytes();
         let waiting = self.posted_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if waiting > ANNOUNCED_BYTES || self.posted.try_send(posted).is_err() {
+        if waiting > self.posted_max || self.posted.try_send(posted).is_err() {
             self.posted_bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.behind.store(true, Ordering::Release);
         }

@@ -46,6 +46,13 @@ pub(crate) fn frame(kind: &'static str, refused: Option<&Rejection>) {
     counter!("moorline_frames_total", "type" => kind, "outcome" => outcome).increment(1);
 }
 
+/// A message was compressed, frame and all, for all that share its compressed form.
+pub(crate) fn compressed(plain_bytes: usize, compressed_bytes: usize) {
+    for (form, bytes) in [("plain", plain_bytes), ("compressed", compressed_bytes)] {
+        counter!("moorline_compression_bytes_total", "form" => form).increment(bytes as u64);
+    }
+}
+
 /// A publish was answered.
 pub(crate) fn published(refused: Option<&Rejection>) {
     let outcome = refused.map_or("ok", |rejection| rejection.code.as_str());

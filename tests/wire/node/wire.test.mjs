@@ -149,3 +149,17 @@ test("r32: a drain tells everyone when to come back, and closes with 1001", () =
     await server.ended;
     assert.equal(server.child.exitCode, 0);
   }));
+
+test("r34: messages are compressed for a client that offers it", () =>
+  withServer({ "compression.enabled": true }, async (server) => {
+    const room = unique("room"), text = "the same again and again, ".repeat(1000);
+    const [one, other] = await Promise.all([1, 2].map(() => Client.connect(server, `/ws/${room}`)));
+    assert.match(one.ws.extensions, /permessage-deflate/);
+    let received = 0;
+    one.ws._socket.on("data", (data) => { received += data.length; });
+    other.send({ type: "publish", to: { room }, message: { type: "note", text } });
+    for (const client of [one, other]) assert.equal((await client.next()).text, text);
+    assert.ok(received > 0 && received < text.length / 10, `${received} bytes were received`);
+    one.cut();
+    other.cut();
+  }));

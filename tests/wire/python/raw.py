@@ -37,15 +37,18 @@ def ended_within(peer, seconds):
 
 
 class Raw:
-    def __init__(self, server, path="/ws", headers=None, rcvbuf=None):
+    def __init__(self, server, path="/ws", headers=None, rcvbuf=None, early=b""):
+        """`early`: what follows the request at once."""
         self.server, self.buffer = server, b""
         self.sock = tcp(server, rcvbuf)
+        if server.tls:
+            self.sock = server.tls.wrap_socket(self.sock, server_hostname="127.0.0.1")
         lines = [
             f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{server.port}", "Upgrade: websocket", "Connection: Upgrade",
             "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + base64.b64encode(os.urandom(16)).decode(),
             *(f"{name}: {value}" for name, value in (headers or {}).items()),
         ]
-        self.sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+        self.sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode() + early)
         head = b""
         while b"\r\n\r\n" not in head:
             piece = self.sock.recv(4096)
@@ -53,6 +56,7 @@ class Raw:
             head += piece
         head, _, self.buffer = head.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101"), head
+        self.answered = dict(line.lower().split(": ", 1) for line in head.decode().split("\r\n")[1:])
 
     def established(self):
         self.first = self.json()
@@ -96,7 +100,13 @@ class Raw:
         return taken
 
     def frame(self, timeout=5):
-        """(opcode, payload) of the next frame."""
+        """(opcode, payload) of the next frame, which must not be compressed."""
+        rsv, opcode, payload = self.coded(timeout)
+        assert rsv == 0, "a reserved bit is set"
+        return opcode, payload
+
+    def coded(self, timeout=5):
+        """(reserved bits, opcode, payload) of the next frame."""
         deadline = time.monotonic() + timeout
         first, second = self._take(2, deadline)
         assert first & 0x80, "the server fragments nothing here"
@@ -106,7 +116,7 @@ class Raw:
             (size,) = struct.unpack(">H", self._take(2, deadline))
         elif size == 127:
             (size,) = struct.unpack(">Q", self._take(8, deadline))
-        return first & 0x0F, self._take(size, deadline)
+        return first >> 4 & 7, first & 0x0F, self._take(size, deadline)
 
     def answer(self):
         """The next frame that is no heartbeat of the server."""

@@ -2,9 +2,11 @@
 
 import atexit
 import http.client
+import itertools
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -59,14 +61,32 @@ def environment(settings):
     """The environment of a server: ours without any setting of ours, and these settings."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("MOORLINE_")}
     for name, value in settings.items():
-        env["MOORLINE__" + name.upper().replace(".", "__")] = str(value)
+        value = str(value).lower() if isinstance(value, bool) else str(value)
+        env["MOORLINE__" + name.upper().replace(".", "__")] = value
     return env
 
 
+def _own_ports():
+    """Each worker of a parallel run has ports of its own, below those that the system gives to whoever asks for any."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    begin = 10_000 + worker % 16 * 1_000
+    ports = list(range(begin, begin + 1_000))
+    first = random.SystemRandom().randrange(len(ports))
+    return itertools.cycle(ports[first:] + ports[:first])
+
+
+_ports = _own_ports()
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    for port in itertools.islice(_ports, 1_000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port is free")
 
 
 def run_to_end(settings=None, listen=None, timeout=10):

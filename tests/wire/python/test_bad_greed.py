@@ -3,11 +3,14 @@
 import socket
 import time
 
+import pytest
 from websockets.exceptions import ConnectionClosed
 
 from client import SUBPROTOCOL
 from raw import tcp
 from waiting import eventually, unique
+
+pytestmark = pytest.mark.alone
 
 
 def test_r06_ending_a_session_expires_no_other(start, connect):

@@ -17,7 +17,7 @@ from waiting import eventually, unique
 
 NOTE = '{"type":"note","text":"hi"}'
 COMMANDS = [
-    [], ["dev"], ["publish"], ["tail"], ["completions"],
+    [], ["dev"], ["bench"], ["publish"], ["tail"], ["completions"],
     ["sessions"], ["sessions", "list"], ["sessions", "show"], ["sessions", "end"],
     ["rooms"], ["rooms", "list"], ["rooms", "show"], ["rooms", "messages"], ["rooms", "clear"],
 ]

@@ -107,7 +107,7 @@ def test_r32_every_setting_is_shown(tmp_path):
         if name == "store.directory":
             assert tmp_path / tree[section][rest] == tmp_path / default, "a path, from the file's folder on"
             continue
-        wanted = json.loads(default) if re.fullmatch(r"\d+|\[.*\]", default) else default
+        wanted = json.loads(default) if re.fullmatch(r"\d+|\[.*\]|true|false", default) else default
         assert tree[section][rest] == wanted, name
     assert len(tree["auth"]["key"]) == 1 and tree["auth"]["key"][0]["algorithm"] == "HS256"
     assert (tmp_path / "token.secret").read_text().strip() not in text, "a file's name, not what it holds"

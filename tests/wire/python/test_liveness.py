@@ -10,6 +10,8 @@ import pytest
 from raw import PING, PONG, TEXT, ended_within, tcp
 from waiting import eventually, unique
 
+pytestmark = pytest.mark.alone
+
 
 def watch(peer, seconds, answer):
     """Reads for so long, hands each (opcode, payload) to `answer`, and returns what came, with its time."""

@@ -10,6 +10,8 @@ from raw import CLOSE, TEXT as TEXT_FRAME, Raw
 from streaming import MIXED, TEXT, Reader, Stream, appends, ok, path, pipelined
 from waiting import unique
 
+pytestmark = pytest.mark.alone
+
 ROOMY = {"retention.room_bytes": 67108864, "retention.room_records": 100000}
 FILL = 60_000
 

@@ -350,6 +350,7 @@ def test_r33_the_metrics_move_with_what_happens(serve, connect):
     assert moved("moorline_publishes_total", now) == 2 and moved("moorline_deliveries_total", now) == 6
 
 
+@pytest.mark.alone
 def test_r33_refusals_frames_and_resets_are_counted(serve, connect):
     server = serve({
         "limits.connection_messages_per_s": 1, "limits.connection_messages_burst": 3, "retention.room_records": 1,

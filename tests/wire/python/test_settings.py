@@ -21,7 +21,8 @@ RANGES = {
     "heartbeat.interval_ms": (99, 3600001), "heartbeat.idle_timeout_ms": (0, 86400001),
     "heartbeat.pong_timeout_ms": (99, 86400001), "session.lifetime_ms": (-1, 604800001),
     "session.rooms_max": (0, 10001), "session.per_user_max": (0, 100001),
-    "connection.message_max_bytes": (255, 16777217), "retention.room_records": (0, 1000001),
+    "connection.message_max_bytes": (255, 16777217), "compression.threshold_bytes": (63, 16777217),
+    "compression.level": (0, 10), "retention.room_records": (0, 1000001),
     "retention.total_bytes": (1048575, 1099511627777), "publish.id_age_ms": (999, 86400001),
     "drain.timeout_ms": (99, 3600001),
 }
@@ -35,6 +36,11 @@ def test_bad_value_out_of_its_range(setting, value):
 @pytest.mark.parametrize("value", ["many", "", "1.5", "10s", "0x10"])
 def test_bad_value_that_is_no_number(value):
     refused({"heartbeat.interval_ms": value}, names="interval_ms")
+
+
+@pytest.mark.parametrize("value", ["yes", "1", "", "True"])
+def test_bad_value_that_is_neither_true_nor_false(value):
+    refused({"compression.enabled": value}, names="true or false")
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "192.0.2.1:8080", "[::]:0"])

@@ -10,6 +10,8 @@ import pytest
 from raw import CLOSE, PING, PONG, TEXT, Raw
 from waiting import eventually, unique
 
+pytestmark = pytest.mark.alone
+
 FILL = 60_000
 ROOMY = {"retention.room_bytes": 67108864}
 

@@ -8,7 +8,7 @@ use super::Finding;
 use super::tree::{Tree, numbered};
 
 /// Every crate of the workspace and those of the workspace that it may depend on, in tests too. A new crate gets a row.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("moorline-proto", &[]),
     ("moorline-ws", &[]),
     ("moorline-broker", &["moorline-proto"]),
@@ -18,6 +18,10 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("moorline-sim", &["moorline-proto", "moorline-broker", "moorline-disk"]),
     ("moorline-chaos", &["moorline-proto", "moorline-ws"]),
     ("moorline-bench", &[]),
+    (
+        "moorline-fuzz",
+        &["moorline", "moorline-broker", "moorline-disk", "moorline-proto", "moorline-server", "moorline-ws"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -35,7 +35,7 @@ pub(super) struct Chunk {
 }
 
 /// An entry, in memory of its own.
-pub(super) enum Entry {
+pub(crate) enum Entry {
     Record {
         offset: Offset,
         timestamp: Timestamp,
@@ -47,7 +47,7 @@ pub(super) enum Entry {
 }
 
 /// The entries of a chunk. Rooms that were met before are in `names`.
-fn decode(chunk: &[u8], names: &mut HashMap<String, RoomName>) -> Result<Vec<Entry>, ChunkError> {
+pub(crate) fn decode(chunk: &[u8], names: &mut HashMap<String, RoomName>) -> Result<Vec<Entry>, ChunkError> {
     let (epoch, entries) = entry::read_chunk(chunk)?;
     let mut name = |room: &str| match names.get(room) {
         Some(name) => Ok::<_, ChunkError>(name.clone()),

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use moorline_proto::id::RoomName;
 use redb::{Database, WriteTransaction};
 
+pub(crate) use self::chunks::decode;
 pub(crate) use self::cleaning::Cleaning;
-pub(crate) use self::restore::{Restored, read, restore};
+pub(crate) use self::restore::{Filling, Restored, read, restore};
 use crate::error::{OpenError, WriteError};
 use crate::layout::{
     CHUNKS, FORMAT, FORMAT_KEY, META, ROOMS, RoomRow, SESSIONS, STATE_KEY, State, space_bytes,

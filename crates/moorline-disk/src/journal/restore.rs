@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use moorline_broker::{MemoryLog, RetentionRules};
-use moorline_proto::id::RoomName;
+use moorline_proto::id::{NameError, RoomName};
 use moorline_proto::position::{Epoch, Offset};
 use moorline_proto::resume::Formers;
 use moorline_proto::session_record::SessionRecord;
@@ -37,23 +37,19 @@ pub(crate) fn read(
     (now, fresh_epoch): (Now, Epoch),
 ) -> Result<Restored, OpenError> {
     let transaction = database.begin_read().map_err(|error| OpenError::damaged(path, error.to_string()))?;
-    let reader = Reader { transaction: &transaction, path, now };
+    let reader = Reader { transaction: &transaction, path };
     let found = reader.state()?;
-    let state = next_state(found.as_ref(), fresh_epoch);
-    let mut log = MemoryLog::restored(state.history(), rules.clone());
-    let mut restored = Restored {
-        sessions: reader.sessions()?,
-        forgotten: Vec::new(),
-        next_chunk: 0,
-        chunk_bytes: 0,
-        found,
-        log: MemoryLog::new(Epoch::UNKNOWN, RetentionRules::default()),
-    };
-    let dead = reader.rooms(&mut log)?;
-    reader.chunks(&mut log, &dead, &mut restored)?;
-    restored.forgotten = dead.into_keys().collect();
-    restored.log = log;
-    Ok(restored)
+    let sessions = reader.sessions()?;
+    let mut filling = Filling::new(&next_state(found.as_ref(), fresh_epoch), rules, now);
+    reader.each(ROOMS, |name, row| filling.room(name, row).map_err(|why| reader.damaged(&why)))?;
+    let (mut next_chunk, mut chunk_bytes) = (0, 0);
+    chunks::each(&transaction, path, |chunk| {
+        next_chunk = chunk.next;
+        chunk_bytes += chunk.bytes;
+        chunk.entries.into_iter().for_each(|entry| filling.entry(entry));
+    })?;
+    let forgotten = filling.dead.into_keys().collect();
+    Ok(Restored { log: filling.log, sessions, found, next_chunk, chunk_bytes, forgotten })
 }
 
 /// The history that goes on: a new one where the last one may have given out numbers that are not in the file.
@@ -108,7 +104,6 @@ pub(crate) fn restore(
 struct Reader<'a> {
     transaction: &'a ReadTransaction,
     path: &'a Path,
-    now: Now,
 }
 
 impl Reader<'_> {
@@ -162,25 +157,6 @@ impl Reader<'_> {
         Ok(sessions)
     }
 
-    /// Restores the heads of rooms. Returns the forgotten ones, with the offset up to which their entries are gone.
-    fn rooms(&self, log: &mut MemoryLog) -> Result<HashMap<RoomName, Offset>, OpenError> {
-        let mut dead = HashMap::new();
-        self.each(ROOMS, |name, row| {
-            let room = RoomName::stored(name).map_err(|error| self.damaged(&error))?;
-            let row: RoomRow = postcard::from_bytes(row).map_err(|error| self.damaged(&error))?;
-            if row.cut > row.head || row.head > Offset::MAX.0 {
-                return Err(self.damaged(&format!("the room {name} ends before it begins")));
-            }
-            if row.is_forgotten {
-                dead.insert(room, Offset(row.cut));
-            } else {
-                log.restore_room(&room, row.head());
-            }
-            Ok(())
-        })?;
-        Ok(dead)
-    }
-
     fn each(
         &self,
         table: redb::TableDefinition<'_, &'static str, &'static [u8]>,
@@ -197,40 +173,70 @@ impl Reader<'_> {
         }
         Ok(())
     }
+}
 
-    /// Restores the records and the publish ids, in the order in which they were appended.
-    fn chunks(
-        &self,
-        log: &mut MemoryLog,
-        dead: &HashMap<RoomName, Offset>,
-        restored: &mut Restored,
-    ) -> Result<(), OpenError> {
-        chunks::each(self.transaction, self.path, |chunk| {
-            restored.next_chunk = chunk.next;
-            restored.chunk_bytes += chunk.bytes;
-            for entry in chunk.entries {
-                self.put(log, dead, entry);
-            }
-        })
+/// Why a row of a room cannot be believed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RoomRowError {
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error(transparent)]
+    Row(#[from] postcard::Error),
+    #[error("the room {0} ends before it begins")]
+    Order(String),
+}
+
+/// A log that is being filled with what a file says: first the rooms, then the entries in the order of their appends.
+pub(crate) struct Filling {
+    pub(crate) log: MemoryLog,
+    /// The forgotten rooms, with the offset up to which their entries are gone.
+    dead: HashMap<RoomName, Offset>,
+    now: Now,
+}
+
+impl Filling {
+    pub(crate) fn new(state: &State, rules: &RetentionRules, now: Now) -> Self {
+        let log = MemoryLog::restored(state.history(), rules.clone());
+        Self { log, dead: HashMap::new(), now }
     }
 
-    fn put(&self, log: &mut MemoryLog, dead: &HashMap<RoomName, Offset>, entry: chunks::Entry) {
+    /// The head of a room.
+    pub(crate) fn room(&mut self, name: &str, row: &[u8]) -> Result<(), RoomRowError> {
+        let room = RoomName::stored(name)?;
+        let row: RoomRow = postcard::from_bytes(row)?;
+        if row.cut > row.head || row.head > Offset::MAX.0 {
+            return Err(RoomRowError::Order(name.to_owned()));
+        }
+        if row.is_forgotten {
+            self.dead.insert(room, Offset(row.cut));
+        } else {
+            self.log.restore_room(&room, row.head());
+        }
+        Ok(())
+    }
+
+    /// A record, a publish id or a change of a stream.
+    pub(crate) fn entry(&mut self, entry: chunks::Entry) {
         let (offset, timestamp, claim, record) = match entry {
             chunks::Entry::Record { offset, timestamp, claim, record } => (offset, timestamp, claim, record),
             chunks::Entry::Stream(epoch, change) => {
-                if dead.get(&change.room).is_none_or(|&cut| change.id().first > cut) {
-                    log.restore_stream(change.id(), epoch, change.change(), self.now);
+                if self.is_alive(&change.room, change.id().first) {
+                    self.log.restore_stream(change.id(), epoch, change.change(), self.now);
                 }
                 return;
             }
         };
         if let Some(claim) = claim {
-            log.restore_id(&claim, offset, timestamp, self.now);
+            self.log.restore_id(&claim, offset, timestamp, self.now);
         }
         if let Some((room, epoch, record)) = record
-            && dead.get(&room).is_none_or(|&cut| offset > cut)
+            && self.is_alive(&room, offset)
         {
-            log.restore_record(&room, epoch, record, self.now);
+            self.log.restore_record(&room, epoch, record, self.now);
         }
+    }
+
+    fn is_alive(&self, room: &RoomName, offset: Offset) -> bool {
+        self.dead.get(room).is_none_or(|&cut| offset > cut)
     }
 }

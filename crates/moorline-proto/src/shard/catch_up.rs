@@ -225,7 +225,8 @@ impl Shard {
         page: &Page,
         encoded: &EncodedBatch,
     ) {
-        let portion = Portion::of(encoded, page.after(), self.session(key).reader());
+        let frames = self.frames_for(turn, key, encoded);
+        let portion = Portion::of(&encoded.batch, frames, page.after(), self.session(key).reader());
         let end = self.offer_portion(turn, key, &portion, page);
         let Some(membership) = self.session_mut(key).membership_mut(room) else { return };
         membership.position = end;
@@ -241,7 +242,8 @@ impl Shard {
         page: &Page,
         encoded: &EncodedBatch,
     ) {
-        let portion = Portion::of_texts(encoded, self.session(key).reader());
+        let frames = self.frames_for(turn, key, encoded);
+        let portion = Portion::of_texts(&encoded.batch, frames, self.session(key).reader());
         let cursor = self.offer_portion(turn, key, &portion, page);
         let Some(membership) = self.session_mut(key).membership_mut(room) else { return };
         let has_all = page.is_last() && cursor >= page.end;

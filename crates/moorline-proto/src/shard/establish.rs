@@ -10,6 +10,7 @@ use super::membership::lazy_rooms;
 use super::session::{Greeting, Resumed};
 use super::{ConnectionId, Output, Refusal, Shard, Surveyor, Turn};
 use crate::close::CloseCode;
+use crate::coding::Coding;
 use crate::error::Rejection;
 use crate::frame::Ref;
 use crate::id::{Owner, RoomName, SessionId};
@@ -25,6 +26,8 @@ use crate::token::ResumeToken;
 pub struct Claim {
     /// The connection.
     pub connection: ConnectionId,
+    /// How its messages are compressed, where both ends agreed on it.
+    pub coding: Option<Coding>,
     /// Whom it speaks for.
     pub identity: Identity,
     /// The session it asks for.

@@ -82,6 +82,7 @@ impl Shard {
             [] => return None,
             [one] => Arc::clone(one),
             several => match EncodedBatch::joined(several) {
+                Some(joined) if self.compresses => Arc::new(joined.made_of(run)),
                 Some(joined) => Arc::new(joined),
                 None => {
                     // A hole between them: the first alone, the others when it is handed out.
@@ -148,7 +149,8 @@ impl Shard {
         if current.excluded.binary_search(&key).is_ok() {
             return self.serve_carefully(turn, key, current);
         }
-        match self.offer(turn, key, &current.batch.wire, &current.batch.ends) {
+        let frames = self.frames_for(turn, key, &current.batch);
+        match self.offer(turn, key, frames.wire, frames.ends) {
             Taken::All => true,
             Taken::Some(records) => {
                 let offset = match records.checked_sub(1) {
@@ -163,7 +165,9 @@ impl Shard {
 
     /// Judges each record for a member that is excluded from some.
     fn serve_carefully(&mut self, turn: &mut Turn<'_>, key: SessionKey, current: &FanOut) -> bool {
-        let portion = Portion::of(&current.batch, current.before.offset, self.session(key).reader());
+        let frames = self.frames_for(turn, key, &current.batch);
+        let reader = self.session(key).reader();
+        let portion = Portion::of(&current.batch.batch, frames, current.before.offset, reader);
         if portion.is_empty() {
             if let Some(membership) = self.session_mut(key).membership_mut(current.room) {
                 membership.skipped = true;
@@ -201,11 +205,17 @@ impl Shard {
             self.named_by(except, &mut excluded);
         }
         for key in members {
-            let up_to_date =
-                self.session(key).connected.as_ref().is_some_and(|c| c.outbox.is_none() && c.is_greeted());
-            if up_to_date && !excluded.contains(&key) {
+            let connected = self.session(key).connected.as_ref();
+            let Some(connected) = connected.filter(|c| c.outbox.is_none() && c.is_greeted()) else {
+                continue;
+            };
+            if !excluded.contains(&key) {
+                let wire = match connected.coding {
+                    None => &encoded.wire,
+                    Some(coding) => encoded.coded(coding, &mut turn.compress(coding)),
+                };
                 self.delivered += 1;
-                self.send(turn, key, Lane::Message, &encoded.wire);
+                self.send(turn, key, Lane::Message, wire);
             }
         }
     }

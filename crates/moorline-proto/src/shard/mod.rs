@@ -58,6 +58,7 @@ use self::portion::Pages;
 use self::room::Room;
 use self::session::Session;
 use crate::batch::Framing;
+use crate::coding::Coding;
 use crate::heartbeat::Policy;
 use crate::id::{Owner, RoomName, SessionId, UserId};
 use crate::identity::Identity;
@@ -129,6 +130,10 @@ pub trait Host {
     /// Offers bytes to a session's connection, and returns how many it took without waiting.
     fn write(&mut self, session: SessionKey, bytes: &[u8]) -> usize;
 
+    /// Appends the compressed form of a whole frame to `out`; false where it is to be sent as it is. Asked only for connections
+    /// whose [`Claim`] has a coding.
+    fn compress(&mut self, coding: Coding, frame: &[u8], out: &mut Vec<u8>) -> bool;
+
     /// From now on the session's connection is this one.
     fn bind(&mut self, connection: ConnectionId, session: SessionKey);
 
@@ -143,6 +148,12 @@ pub trait Host {
 struct Turn<'a> {
     now: Now,
     host: &'a mut dyn Host,
+}
+
+impl Turn<'_> {
+    fn compress(&mut self, coding: Coding) -> impl FnMut(&[u8], &mut Vec<u8>) -> bool {
+        move |frame, out| self.host.compress(coding, frame, out)
+    }
 }
 
 /// The machine. See the [module](self) for its driver's contract.
@@ -165,6 +176,8 @@ pub struct Shard {
     behind: Vec<RoomKey>,
     retry_at: Option<Instant>,
     pages: Pages,
+    /// Whether a connection ever had a coding.
+    compresses: bool,
     outputs: VecDeque<Output>,
     ping: Arc<[u8]>,
     connected: usize,
@@ -200,6 +213,7 @@ impl Shard {
             behind: Vec::new(),
             retry_at: None,
             pages: Pages::default(),
+            compresses: false,
             outputs: VecDeque::new(),
             connected: 0,
             tickets: 0,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::RoomKey;
 use crate::batch::{Batch, EncodedBatch, Framing, Page, ReadFrom};
+use crate::coding::Frames;
 use crate::id::RoomName;
 use crate::judge::{Judgement, judge, judge_text};
 use crate::position::Offset;
@@ -21,13 +22,14 @@ pub(super) struct Portion<'a> {
 }
 
 impl<'a> Portion<'a> {
-    /// For a session that has everything up to `position`. Costs nothing where all of it is for everybody and is missing there.
-    pub(super) fn of(encoded: &'a EncodedBatch, mut position: Offset, reader: Reader<'_>) -> Self {
-        if position == encoded.batch.after && is_for_everybody(&encoded.batch) {
-            return Self::whole(encoded);
+    /// For a session that has everything up to `position`, of the batch's `frames` in the form that it takes. Costs nothing where all
+    /// of it is for everybody and is missing there.
+    pub(super) fn of(batch: &'a Batch, frames: Frames<'a>, mut position: Offset, reader: Reader<'_>) -> Self {
+        if position == batch.after && is_for_everybody(batch) {
+            return Self::whole(batch, frames);
         }
-        let mut after = encoded.batch.after;
-        Self::chosen(encoded, |record| {
+        let mut after = batch.after;
+        Self::chosen(batch, frames, |record| {
             let judgement = judge(position, after, record, reader);
             position = position.max(record.offset);
             after = record.offset;
@@ -36,28 +38,28 @@ impl<'a> Portion<'a> {
     }
 
     /// Of a page of texts.
-    pub(super) fn of_texts(encoded: &'a EncodedBatch, reader: Reader<'_>) -> Self {
-        if is_for_everybody(&encoded.batch) {
-            return Self::whole(encoded);
+    pub(super) fn of_texts(batch: &'a Batch, frames: Frames<'a>, reader: Reader<'_>) -> Self {
+        if is_for_everybody(batch) {
+            return Self::whole(batch, frames);
         }
-        Self::chosen(encoded, |record| judge_text(record, reader))
+        Self::chosen(batch, frames, |record| judge_text(record, reader))
     }
 
-    fn whole(encoded: &'a EncodedBatch) -> Self {
-        let (wire, ends) = (Cow::Borrowed(&encoded.wire[..]), Cow::Borrowed(&encoded.ends[..]));
-        Self { wire, ends, chosen: None, batch: &encoded.batch }
+    fn whole(batch: &'a Batch, frames: Frames<'a>) -> Self {
+        let (wire, ends) = (Cow::Borrowed(frames.wire), Cow::Borrowed(frames.ends));
+        Self { wire, ends, chosen: None, batch }
     }
 
-    fn chosen(encoded: &'a EncodedBatch, mut judge: impl FnMut(&Record) -> Judgement) -> Self {
+    fn chosen(batch: &'a Batch, frames: Frames<'a>, mut judge: impl FnMut(&Record) -> Judgement) -> Self {
         let (mut wire, mut ends, mut chosen) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, record) in encoded.batch.records.iter().enumerate() {
+        for (index, record) in batch.records.iter().enumerate() {
             if judge(record) == Judgement::Deliver {
-                wire.extend_from_slice(encoded.frame(index));
+                wire.extend_from_slice(frames.frame(index));
                 ends.push(wire.len());
                 chosen.push(index);
             }
         }
-        Self { wire: wire.into(), ends: ends.into(), chosen: Some(chosen), batch: &encoded.batch }
+        Self { wire: wire.into(), ends: ends.into(), chosen: Some(chosen), batch }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -181,11 +183,14 @@ mod tests {
     fn who_took_a_part_stands_behind_the_last_record_it_took() {
         let (encoded, session) = (encoded(), SessionId::new("s").unwrap());
         let reader = Reader { session: &session, user: None };
-        let portion = Portion::of(&encoded, Offset(4), reader);
+        let portion = Portion::of(&encoded.batch, encoded.plain(), Offset(4), reader);
         assert_eq!(portion.ends.len(), 3);
         let reached: Vec<u64> = (0..=3).map(|count| portion.reached(count, Offset(4)).0).collect();
         assert_eq!(reached, [4, 5, 7, 8], "6 is not for it: two frames reach to 7");
-        assert_eq!(Portion::of(&encoded, Offset(7), reader).reached(1, Offset(7)), Offset(8));
+        assert_eq!(
+            Portion::of(&encoded.batch, encoded.plain(), Offset(7), reader).reached(1, Offset(7)),
+            Offset(8)
+        );
     }
 
     #[test]
@@ -194,12 +199,12 @@ mod tests {
         encoded.batch.records.iter_mut().for_each(|record| record.except = None);
         let session = SessionId::new("s").unwrap();
         let reader = Reader { session: &session, user: None };
-        let whole = Portion::of(&encoded, Offset(4), reader);
+        let whole = Portion::of(&encoded.batch, encoded.plain(), Offset(4), reader);
         assert!(matches!(whole.wire, Cow::Borrowed(_)));
         assert_eq!((whole.reached(2, Offset(4)), whole.reached(4, Offset(4))), (Offset(6), Offset(8)));
-        let rest = Portion::of(&encoded, Offset(6), reader);
+        let rest = Portion::of(&encoded.batch, encoded.plain(), Offset(6), reader);
         assert_eq!((rest.ends.len(), rest.reached(1, Offset(6))), (2, Offset(7)));
-        assert!(Portion::of(&encoded, Offset(8), reader).is_empty());
+        assert!(Portion::of(&encoded.batch, encoded.plain(), Offset(8), reader).is_empty());
     }
 
     /// Records at these offsets, each as far as it reaches; those that say so are not for `s`.
@@ -230,7 +235,7 @@ mod tests {
             let page = merged(&[(5, 5, false), (6, 7, excepted), (8, 10, false)]);
             let encoded =
                 Pages::default().encoded((RoomKey(0), &RoomName::new("r").unwrap()), &page, &FRAMING);
-            let portion = Portion::of(&encoded, Offset(4), reader);
+            let portion = Portion::of(&encoded.batch, encoded.plain(), Offset(4), reader);
             let reached: Vec<u64> =
                 (0..=portion.ends.len()).map(|count| portion.reached(count, Offset(4)).0).collect();
             assert_eq!(reached, if excepted { vec![4, 5, 10] } else { vec![4, 5, 7, 10] });
@@ -244,7 +249,7 @@ mod tests {
         let from = ReadFrom::Texts { at: Offset(12), after: Offset(2) };
         let page = Page { from, ..merged(&[(12, 3, false), (12, 4, true), (12, 9, false)]) };
         let encoded = Pages::default().encoded((RoomKey(0), &RoomName::new("r").unwrap()), &page, &FRAMING);
-        let portion = Portion::of_texts(&encoded, reader);
+        let portion = Portion::of_texts(&encoded.batch, encoded.plain(), reader);
         let reached: Vec<u64> = (0..=2).map(|count| portion.reached(count, Offset(2)).0).collect();
         assert_eq!((portion.ends.len(), reached), (2, vec![2, 3, 9]));
     }

@@ -1,7 +1,9 @@
 //! What goes to a connection: straight to its socket, or into the outbox, which is bounded.
 
 use super::{Event, Output, SessionKey, Shard, Turn};
+use crate::batch::EncodedBatch;
 use crate::codec;
+use crate::coding::Frames;
 use crate::frame::ServerFrame;
 use crate::outbox::{Outbox, frames_kept};
 use crate::time::Now;
@@ -110,6 +112,19 @@ impl Shard {
             Lane::Message => outbox.push_messages(bytes, &[bytes.len()], written),
             Lane::Greeting => outbox.push_placed(&bytes[written..], true),
         });
+    }
+
+    /// The messages of a batch in the form that a connection takes.
+    pub(super) fn frames_for<'a>(
+        &self,
+        turn: &mut Turn<'_>,
+        key: SessionKey,
+        encoded: &'a EncodedBatch,
+    ) -> Frames<'a> {
+        match self.sessions[key.0 as usize].connected.as_ref().and_then(|connected| connected.coding) {
+            None => encoded.plain(),
+            Some(coding) => encoded.coded(coding, &mut turn.compress(coding)),
+        }
     }
 
     /// Writes frames to a connection as far as it takes them, and keeps what the bound allows.

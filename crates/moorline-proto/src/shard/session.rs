@@ -7,6 +7,7 @@ use super::asking::Asking;
 use super::room::Standing;
 use super::{ConnectionId, Peer, RoomKey, SessionKey};
 use crate::batch::ReadFrom;
+use crate::coding::Coding;
 use crate::frame::ServerFrame;
 use crate::heartbeat::Heartbeat;
 use crate::id::{RoomName, SessionId, UserId};
@@ -126,6 +127,8 @@ pub(super) struct Connected {
     pub(super) outbox: Option<Box<Outbox>>,
     /// What it is told first, until the session is safely kept.
     pub(super) greeting: Option<Box<Greeting>>,
+    /// How its messages are compressed; none where they are sent as they are. What else it is told never is: it holds a secret.
+    pub(super) coding: Option<Coding>,
     /// Whether a page is on its way.
     pub(super) reading: bool,
     /// Frames that wait for their answers.

@@ -94,6 +94,7 @@ impl Shard {
         let access = Access::new(&claim.identity, now, &self.config.expiry);
         let heartbeat = Heartbeat::new(now.instant, &self.config.heartbeat);
         self.no_longer_absent(key);
+        self.compresses |= claim.coding.is_some();
         let session = self.session_mut(key);
         let record = Arc::make_mut(&mut session.record);
         record.token.clone_from(&claim.identity.token);
@@ -106,6 +107,7 @@ impl Shard {
             heartbeat,
             outbox: None,
             greeting: Some(Box::new(Greeting { first: Some(Resumed(false)), ..Greeting::default() })),
+            coding: claim.coding,
             reading: false,
             in_flight: 0,
             access,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use moorline_proto::batch::{Batch, EncodedBatch};
+use moorline_proto::coding::Coding;
 use moorline_proto::id::{RoomName, SessionId, UserId};
 use moorline_proto::identity::Identity;
 use moorline_proto::message::Message;
@@ -33,6 +34,10 @@ impl Host for Sockets {
         self.writes += 1;
         self.bytes += bytes.len() as u64;
         bytes.len()
+    }
+
+    fn compress(&mut self, _: Coding, _: &[u8], _: &mut Vec<u8>) -> bool {
+        false
     }
 
     fn bind(&mut self, _: ConnectionId, _: SessionKey) {}
@@ -90,6 +95,7 @@ impl Crowd {
             own_rooms: true,
             reference: None,
             fresh_id: SessionId::new(&format!("0192f0c1-2b3c-7d4e-8f50-{number:012x}")).unwrap(),
+            coding: None,
             fresh_token: ResumeToken::from_random(bits),
         };
         self.handle(Input::Establish(Box::new(claim)));

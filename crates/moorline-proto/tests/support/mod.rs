@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use moorline_proto::batch::{Framing, Page, ReadFrom};
 use moorline_proto::codec;
+use moorline_proto::coding::Coding;
 use moorline_proto::heartbeat::Policy;
 use moorline_proto::id::{RoomName, SessionId};
 use moorline_proto::identity::Identity;
@@ -67,6 +68,10 @@ impl Host for Sockets {
         self.room -= if self.room == usize::MAX { 0 } else { taken };
         self.written.extend(&bytes[..taken]);
         taken
+    }
+
+    fn compress(&mut self, _: Coding, _: &[u8], _: &mut Vec<u8>) -> bool {
+        false
     }
 
     fn bind(&mut self, _: ConnectionId, _: SessionKey) {}
@@ -180,6 +185,7 @@ impl Stage {
         let number = u8::try_from(self.connections).unwrap();
         let claim = Claim {
             connection: ConnectionId(self.connections),
+            coding: None,
             identity: Identity::anonymous(),
             asked: SessionId::new("s").ok(),
             may_choose: true,

@@ -53,7 +53,7 @@ impl Verifier {
         Self::with_clock(settings, wall_clock)
     }
 
-    fn with_clock(settings: &AuthSettings, now: fn() -> Timestamp) -> Result<Self, SettingsError> {
+    pub(crate) fn with_clock(settings: &AuthSettings, now: fn() -> Timestamp) -> Result<Self, SettingsError> {
         let state = RwLock::new(Arc::new(State::load(settings)?));
         Ok(Self { state, reloaded: Notify::new(), now })
     }

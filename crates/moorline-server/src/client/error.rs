@@ -146,6 +146,18 @@ impl std::fmt::Display for Refusal {
 }
 
 impl ClientError {
+    /// What the server refused it with: the code, and the code with its words. None where it did not refuse, or not so.
+    pub(crate) fn said(&self) -> Option<(String, String)> {
+        match self {
+            Self::Refused(refusal) => {
+                let code = refusal.code.clone()?;
+                let said = format!("{code}: {}", refusal.detail.as_deref().unwrap_or_default());
+                Some((code, said))
+            }
+            _ => None,
+        }
+    }
+
     /// How long the server asks to be left alone.
     pub(crate) fn retry_in_ms(&self) -> Option<u64> {
         match self {

@@ -11,7 +11,7 @@ use moorline_proto::time::Instant;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::socket::{Incoming, Socket, SocketError};
-use super::token::{TokenError, TokenSource};
+use super::token::{Grant, TokenError, TokenSource};
 use super::told::Told;
 use super::{ClientError, Server};
 
@@ -36,6 +36,13 @@ pub(crate) struct Subject {
     pub(crate) room: RoomName,
     pub(crate) user: String,
     pub(crate) start: Start,
+}
+
+impl Subject {
+    /// What its token has to allow.
+    fn grant(&self) -> Grant<'_> {
+        Grant { user: &self.user, room: self.room.as_str(), publishes: false, lifetime: None }
+    }
 }
 
 /// What there is to tell.
@@ -73,7 +80,8 @@ pub(crate) enum FollowError {
     Random(#[from] getrandom::Error),
 }
 
-fn hint(code: &str) -> &'static str {
+/// What to do about a refusal with this code, with a semicolon before it; nothing where that is not known.
+pub(crate) fn hint(code: &str) -> &'static str {
     if code == ErrorCode::NotAuthenticated.as_str() {
         "; give a token (--token-file FILE or the variable MOORLINE_TOKEN), or an API key with the scope `tokens` (MOORLINE_KEY)"
     } else if code == ErrorCode::NoAuthenticator.as_str() {
@@ -280,15 +288,15 @@ impl<'a> Follower<'a> {
     }
 
     async fn open(&mut self) -> Result<Socket, FollowError> {
-        let (user, room) = (&self.subject.user, self.subject.room.as_str());
-        self.token = self.tokens.token(self.server, user, room).await.map_err(|error| match error {
-            // To be tried again as a connection is.
-            TokenError::Refused(error) if error.may_pass() => FollowError::Client(error),
-            error => FollowError::Token(error),
-        })?;
+        self.token =
+            self.tokens.token(self.server, self.subject.grant()).await.map_err(|error| match error {
+                // To be tried again as a connection is.
+                TokenError::Refused(error) if error.may_pass() => FollowError::Client(error),
+                error => FollowError::Token(error),
+            })?;
         // Who has a token is the user that it names.
-        let user = self.token.is_none().then_some(user.as_str());
-        Ok(Socket::open(self.server, user, self.token.as_ref()).await?)
+        let user = self.token.is_none().then_some(self.subject.user.as_str());
+        Ok(Socket::open(self.server, None, user, self.token.as_ref()).await?)
     }
 
     async fn event(&mut self, event: Event) -> Result<Option<Seen>, FollowError> {
@@ -410,8 +418,7 @@ impl<'a> Follower<'a> {
 
     /// Shows a fresh token, where there is one.
     async fn refresh(&mut self) -> Result<Option<Seen>, FollowError> {
-        let (user, room) = (&self.subject.user, self.subject.room.as_str());
-        match self.tokens.fresh(self.server, user, room, self.token.as_ref()).await {
+        match self.tokens.fresh(self.server, self.subject.grant(), self.token.as_ref()).await {
             Ok(Some(token)) => {
                 self.tell(Input::Authenticate { token: Token::presented(token.expose_secret()) });
                 self.token = Some(token);

@@ -3,12 +3,13 @@
 mod error;
 pub(crate) mod follow;
 mod place;
-mod socket;
+pub(crate) mod socket;
 mod token;
 mod told;
 mod unreachable;
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -19,7 +20,7 @@ use serde_json::Value;
 pub(crate) use self::error::ClientError;
 use self::error::{Credential, Refusal};
 pub(crate) use self::place::ServerArgs;
-pub(crate) use self::token::TokenSource;
+pub(crate) use self::token::{Grant, TokenError, TokenSource};
 use crate::exit::UsageError;
 
 /// The largest answer that is read, in bytes.
@@ -41,6 +42,14 @@ impl Server {
     /// # Errors
     /// Names the argument or variable, and what it may be.
     pub(crate) fn new(arguments: &ServerArgs) -> Result<Self, UsageError> {
+        Self::reached_from(arguments, None)
+    }
+
+    /// As [`Server::new`], by connections from that address of this machine; none lets the system choose.
+    ///
+    /// # Errors
+    /// As [`Server::new`].
+    pub(crate) fn reached_from(arguments: &ServerArgs, from: Option<IpAddr>) -> Result<Self, UsageError> {
         let base = arguments.base()?;
         let certificates = arguments.certificates(&base)?;
         let key = arguments.key()?;
@@ -48,6 +57,7 @@ impl Server {
             .user_agent(concat!("moorline/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
+            .local_address(from)
             // The system's own resolver, which knows this machine's names.
             .no_hickory_dns()
             // A key is for the server that was named, and for nobody in between.
@@ -62,6 +72,11 @@ impl Server {
             ))
         })?;
         Ok(Self { http, base, key })
+    }
+
+    /// Where it is.
+    pub(crate) fn base(&self) -> &Url {
+        &self.base
     }
 
     /// Whether requests carry an API key.
@@ -162,12 +177,18 @@ impl Server {
         serde_json::from_str(text).map_err(|_| self.stranger("its answer is not what the protocol says"))
     }
 
-    /// Asks for a token, with which that user may join that room.
+    /// Asks for a token that allows as much.
     ///
     /// # Errors
     /// As [`Server::request`].
-    async fn mint(&self, user: &str, room: &str) -> Result<SecretString, ClientError> {
-        let body = serde_json::json!({ "user": user, "join": [room] });
+    async fn mint(&self, grant: Grant<'_>) -> Result<SecretString, ClientError> {
+        let mut body = serde_json::json!({ "user": grant.user, "join": [grant.room] });
+        if grant.publishes {
+            body["publish"] = serde_json::json!([grant.room]);
+        }
+        if let Some(lifetime) = grant.lifetime {
+            body["ttl_ms"] = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX).into();
+        }
         let answer: Value = self.parse(&self.send(&["v1", "tokens"], body.to_string()).await?)?;
         let token = answer["token"].as_str();
         token.map(SecretString::from).ok_or_else(|| self.stranger("its answer has no token"))
@@ -180,6 +201,20 @@ fn bearer(secret: &SecretString) -> Result<HeaderValue, ClientError> {
     let mut value = HeaderValue::from_str(&value).map_err(|_| ClientError::Secret)?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// Runs a command that is to keep a server busy, on as many threads as there are cores.
+///
+/// # Errors
+/// As [`block_on`].
+pub(crate) fn block_on_all_cores<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    use anyhow::Context as _;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let result = runtime.block_on(work);
+    // A name that is being looked up is not waited for.
+    runtime.shutdown_background();
+    result
 }
 
 /// Runs a command's requests, on this thread alone.

@@ -18,7 +18,7 @@ const FILE_MAX: u64 = 1024 * 1024;
 const SECRET_MAX: usize = 8192;
 
 /// Which server to talk to. A key is never an argument: others can see those.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServerArgs {
     /// Address of the server; else the variable MOORLINE_URL, else http://127.0.0.1:8080
@@ -33,6 +33,11 @@ pub(crate) struct ServerArgs {
 }
 
 impl ServerArgs {
+    /// The same, for the server at that address.
+    pub(crate) fn at(&self, url: String) -> Self {
+        Self { url: Some(url), ..self.clone() }
+    }
+
     /// The address that all paths are below.
     pub(super) fn base(&self) -> Result<Url, UsageError> {
         let (text, place) = match (&self.url, variable(URL)?) {

@@ -1,6 +1,10 @@
 //! A WebSocket to the server (RFC 6455), with the subprotocol `moorline.v1.json`.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -16,7 +20,7 @@ use reqwest::header::{
 };
 use reqwest::{Response, StatusCode, Upgraded};
 use secrecy::SecretString;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 
 use super::error::Credential;
 use super::{ClientError, Server, bearer};
@@ -31,7 +35,7 @@ const MESSAGE_MAX: usize = 17 * 1024 * 1024;
 const READ_BYTES: usize = 16 * 1024;
 
 /// An open connection.
-pub(super) struct Socket {
+pub(crate) struct Socket {
     io: Upgraded,
     decoder: Decoder,
     /// What was received and not decoded yet: all from `done` on.
@@ -40,7 +44,7 @@ pub(super) struct Socket {
 }
 
 /// What was received.
-pub(super) enum Incoming {
+pub(crate) enum Incoming {
     Text(String),
     /// To be answered by [`Socket::pong`].
     Ping(Vec<u8>),
@@ -62,16 +66,20 @@ pub(crate) enum SocketError {
 }
 
 impl Socket {
-    /// Opens `/ws`. A token goes into a header, never into the URL.
-    pub(super) async fn open(
+    /// Opens `/ws`, or `/ws/{room}`. A token goes into a header, never into the URL.
+    pub(crate) async fn open(
         server: &Server,
+        room: Option<&str>,
         user: Option<&str>,
         token: Option<&SecretString>,
     ) -> Result<Self, ClientError> {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce).map_err(ClientError::Random)?;
         let key = STANDARD.encode(nonce);
-        let mut url = server.url(&["ws"])?;
+        let mut url = match room {
+            Some(room) => server.url(&["ws", room])?,
+            None => server.url(&["ws"])?,
+        };
         if let Some(user) = user {
             url.query_pairs_mut().append_pair("user", user);
         }
@@ -96,19 +104,32 @@ impl Socket {
         check(&response, &key).map_err(|why| server.stranger(why))?;
         let io = response.upgrade().await.map_err(|error| server.unreachable(error))?;
         let decoder = Decoder::new(Role::Client, Limits { max_message_bytes: MESSAGE_MAX });
-        Ok(Self { io, decoder, input: Vec::with_capacity(READ_BYTES), done: 0 })
+        Ok(Self { io, decoder, input: Vec::new(), done: 0 })
     }
 
     /// The next thing that is received. Cancel-safe: what was received is kept.
-    pub(super) async fn receive(&mut self) -> Result<Incoming, SocketError> {
+    pub(crate) async fn receive(&mut self) -> Result<Incoming, SocketError> {
         loop {
             if let Some(incoming) = self.decode()? {
                 return Ok(incoming);
             }
-            if self.io.read_buf(&mut self.input).await? == 0 {
+            if self.read().await? == 0 {
                 return Ok(Incoming::Closed(None));
             }
         }
+    }
+
+    /// Reads by way of the stack, so that a connection that waits holds no buffer: a benchmark has very many of them.
+    async fn read(&mut self) -> io::Result<usize> {
+        let (stream, input) = (&mut self.io, &mut self.input);
+        poll_fn(|context| {
+            let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
+            let mut buffer = ReadBuf::uninit(&mut bytes);
+            ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
+            input.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
+        .await
     }
 
     /// What the bytes at hand complete.
@@ -127,21 +148,21 @@ impl Socket {
                 Some(Event::Binary(_) | Event::Pong(_)) | None => {}
             }
         }
-        self.input.clear();
+        self.input = Vec::new();
         self.done = 0;
         Ok(None)
     }
 
-    pub(super) async fn text(&mut self, text: &str) -> Result<(), SocketError> {
+    pub(crate) async fn text(&mut self, text: &str) -> Result<(), SocketError> {
         self.write(OpCode::Text, text.as_bytes()).await
     }
 
-    pub(super) async fn pong(&mut self, payload: &[u8]) -> Result<(), SocketError> {
+    pub(crate) async fn pong(&mut self, payload: &[u8]) -> Result<(), SocketError> {
         self.write(OpCode::Pong, payload).await
     }
 
     /// Says goodbye, where that still gets through.
-    pub(super) async fn close(&mut self, code: u16) {
+    pub(crate) async fn close(&mut self, code: u16) {
         // Whoever does not take it sees the connection end.
         let _late = self.write(OpCode::Close, &code.to_be_bytes()).await;
     }

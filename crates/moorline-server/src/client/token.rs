@@ -1,6 +1,7 @@
 //! What a WebSocket connection shows who it is.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -9,6 +10,18 @@ use super::{ClientError, Server};
 use crate::exit::UsageError;
 
 const TOKEN: &str = "MOORLINE_TOKEN";
+
+/// What a token is to allow, where the server signs it for us. One that we were given allows what it allows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grant<'a> {
+    pub(crate) user: &'a str,
+    /// To join this room.
+    pub(crate) room: &'a str,
+    /// And to publish there.
+    pub(crate) publishes: bool,
+    /// None for as long as the server gives by itself.
+    pub(crate) lifetime: Option<Duration>,
+}
 
 /// Where the tokens come from.
 pub(crate) enum TokenSource {
@@ -40,16 +53,15 @@ impl TokenSource {
     }
 
     /// A token for now; none where none is needed.
-    pub(super) async fn token(
+    pub(crate) async fn token(
         &self,
         server: &Server,
-        user: &str,
-        room: &str,
+        grant: Grant<'_>,
     ) -> Result<Option<SecretString>, TokenError> {
         Ok(match self {
             Self::File(file) => secret(Some(file), "--token-file", TOKEN)?,
             Self::Given(token) => Some(token.clone()),
-            Self::Minted => Some(server.mint(user, room).await?),
+            Self::Minted => Some(server.mint(grant).await?),
             Self::Nobody => None,
         })
     }
@@ -58,11 +70,10 @@ impl TokenSource {
     pub(super) async fn fresh(
         &self,
         server: &Server,
-        user: &str,
-        room: &str,
+        grant: Grant<'_>,
         old: Option<&SecretString>,
     ) -> Result<Option<SecretString>, TokenError> {
-        let token = self.token(server, user, room).await?;
+        let token = self.token(server, grant).await?;
         let is_old =
             |token: &SecretString| old.is_some_and(|old| old.expose_secret() == token.expose_secret());
         Ok(token.filter(|token| !is_old(token)))

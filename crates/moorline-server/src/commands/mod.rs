@@ -1,5 +1,6 @@
 //! What the program can be told to do, a file for each command.
 
+pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod doctor;

@@ -44,7 +44,7 @@ pub(crate) type Metric = (&'static str, Kind, &'static [&'static str], &'static 
 
 /// Every metric there is; docs/metrics.md is the same table.
 #[rustfmt::skip]
-pub(crate) const METRICS: [Metric; 25] = [
+pub(crate) const METRICS: [Metric; 26] = [
     ("moorline_connections", Kind::Gauge, &[], "Connections that have a session"),
     ("moorline_sessions", Kind::Gauge, &["state"], "Sessions: `connected` or `absent`"),
     ("moorline_users", Kind::Gauge, &[], "Users with sessions"),
@@ -57,6 +57,7 @@ pub(crate) const METRICS: [Metric; 25] = [
     ("moorline_publishes_total", Kind::Counter, &["outcome"], "Publishes, from clients and over HTTP, by what became of them"),
     ("moorline_stream_commands_total", Kind::Counter, &["command", "outcome"], "Commands to streams (`open`, `append`, `end`, `cancel`), from clients and over HTTP, by what became of them"),
     ("moorline_deliveries_total", Kind::Counter, &[], "Messages handed to connections"),
+    ("moorline_compression_bytes_total", Kind::Counter, &["form"], "Bytes of messages that were compressed, before (`plain`) and after (`compressed`); once for all that share a compressed form"),
     ("moorline_resets_total", Kind::Counter, &["reason"], "Resets sent: messages that somebody lost"),
     ("moorline_refused_total", Kind::Counter, &["limit"], "Refusals by rates and by bounds on connections, by the limit that was reached"),
     ("moorline_tokens_total", Kind::Counter, &["outcome"], "Tokens presented, by what became of them"),

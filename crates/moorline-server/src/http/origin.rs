@@ -150,7 +150,7 @@ pub(crate) fn judge(headers: &HeaderMap) -> Result<(), Problem> {
     })
 }
 
-fn allowed(headers: &HeaderMap) -> Result<(), &'static str> {
+pub(crate) fn allowed(headers: &HeaderMap) -> Result<(), &'static str> {
     if headers.get_all(ORIGIN).iter().any(|origin| !is_loopback_origin(origin)) {
         return Err("in development only pages of this machine may connect");
     }

@@ -63,6 +63,20 @@ impl Kind for u64 {
     }
 }
 
+impl Kind for bool {
+    fn read(value: &Value) -> Result<Self, Vec<Fault>> {
+        value.as_bool().ok_or_else(|| Fault::whole(""))
+    }
+
+    fn value_of(text: &str) -> Result<Value, String> {
+        Ok(text.parse().map_or_else(|_| Value::String(text.to_owned()), Value::Boolean))
+    }
+
+    fn write(&self) -> Value {
+        Value::Boolean(*self)
+    }
+}
+
 impl Kind for String {
     fn read(value: &Value) -> Result<Self, Vec<Fault>> {
         value.as_str().map(str::to_owned).ok_or_else(|| Fault::whole("text, in quotes, is meant"))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use moorline::broker::{PrefixRetention, Retention, RetentionRules};
 use moorline::{
-    Config, DrainConfig, ExpiryConfig, HeartbeatPolicy, Limits, Names, Pattern, Rate, UserLimits,
+    Compression, Config, DrainConfig, ExpiryConfig, HeartbeatPolicy, Limits, Names, Pattern, Rate, UserLimits,
 };
 
 use super::kind::{JwksTable, KeyTable};
@@ -101,6 +101,7 @@ fn node(raw: &Raw) -> Config {
         pending_max_bytes: size(raw.connection.pending_max_bytes),
         stall_timeout: ms(raw.connection.stall_timeout_ms),
         in_flight_max: count(raw.connection.in_flight_max),
+        compression: compression(&raw.compression),
         limits: limits(&raw.limits),
         expiry: ExpiryConfig {
             notice: ms(raw.auth.notice_ms),
@@ -112,6 +113,13 @@ fn node(raw: &Raw) -> Config {
         drain: DrainConfig { timeout: ms(raw.drain.timeout_ms), spread: ms(raw.drain.spread_ms) },
         ..Config::default()
     }
+}
+
+fn compression(raw: &raw::Compression) -> Option<Compression> {
+    let threshold_bytes = size(raw.threshold_bytes);
+    // It was checked against its range, which ends far below.
+    let level = u8::try_from(raw.level).unwrap_or(u8::MAX);
+    raw.enabled.then_some(Compression { threshold_bytes, level })
 }
 
 fn limits(raw: &raw::Limits) -> Limits {

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use moorline_proto::coding::Coding;
 use moorline_proto::identity::Identity;
 use moorline_proto::shard::{ConnectionId, Host, SessionKey};
 use moorline_proto::users::Users;
@@ -41,6 +42,10 @@ impl Host for Sockets {
         let count = if self.random.chance(self.partial_percent) { self.random.below(most + 1) } else { most };
         link.to_client.extend(&bytes[..count]);
         count
+    }
+
+    fn compress(&mut self, coding: Coding, frame: &[u8], out: &mut Vec<u8>) -> bool {
+        crate::wire::compress(coding, frame, out)
     }
 
     fn bind(&mut self, connection: ConnectionId, session: SessionKey) {

@@ -34,6 +34,12 @@ impl World {
             let client = link.client;
             match wire::take(&mut link.partial) {
                 Some(Frame::Text(text)) => self.received(client, &text),
+                Some(Frame::Coded(coding, text)) => {
+                    if wire::coding_of(id) != Some(coding) {
+                        self.backend.violation(format!("{id:?} is sent {coding:?}, which it cannot read"));
+                    }
+                    self.received(client, &text);
+                }
                 Some(Frame::Ping) => link.to_server.push_back(Up::Pong),
                 Some(Frame::Pong) => {}
                 Some(Frame::Close(code)) => {

@@ -154,6 +154,7 @@ impl World {
         bits[..8].copy_from_slice(&self.random.number().to_le_bytes());
         let claim = Claim {
             connection: id,
+            coding: crate::wire::coding_of(id),
             identity: user.map_or_else(Identity::anonymous, Identity::user),
             asked: hello.session.clone(),
             may_choose: true,

@@ -9,6 +9,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::{RawReader, Reader, Writer, raw, stream};
+use crate::compression;
 use crate::handshake::{Endpoint, Incoming, Opening};
 use crate::node::Node;
 use moorline_proto::codec::SUBPROTOCOL;
@@ -95,23 +96,29 @@ impl Node {
         if !says_hello && !accepted.protocols.is_empty() {
             return Err(UpgradeError::Subprotocol);
         }
+        let negotiated = compression::agree(self.config(), request.headers())?;
         let admission = self.admit(endpoint.address).map_err(UpgradeError::Limited)?;
         let upgrade = request.extensions_mut().remove::<OnUpgrade>().ok_or(UpgradeError::NotUpgradable)?;
         let (opening, protocol) =
             if says_hello { (Opening::Hello, Some(SUBPROTOCOL)) } else { (Opening::Bare, None) };
+        let deflate = negotiated.as_ref().map(|negotiated| negotiated.agreed);
         let node = self.clone();
         self.spawn(async move {
             match upgrade.await {
                 Ok(upgraded) => {
                     let (reader, writer, early) = split(upgraded);
                     // Its own allocation, freed as a whole: inside of the task's it would leave a hole for each connection.
-                    Box::pin(node.open(Incoming { reader, writer, early, opening, admission }, endpoint))
-                        .await;
+                    let incoming = Incoming { reader, writer, early, opening, deflate, admission };
+                    Box::pin(node.open(incoming, endpoint)).await;
                 }
                 Err(error) => tracing::debug!(%error, "the client went away during the handshake"),
             }
         });
-        Ok(accepted.response(protocol))
+        let mut response = accepted.response(protocol);
+        if let Some(negotiated) = negotiated {
+            response.headers_mut().insert(http::header::SEC_WEBSOCKET_EXTENSIONS, negotiated.answer);
+        }
+        Ok(response)
     }
 }
 
