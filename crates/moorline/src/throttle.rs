@@ -3,12 +3,13 @@
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use governor::clock::{Clock as _, DefaultClock};
+use governor::clock::{Clock, DefaultClock};
 use governor::state::keyed::HashMapStateStore;
-use governor::{DefaultDirectRateLimiter, NotUntil, Quota, RateLimiter};
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{NotUntil, Quota, RateLimiter};
 use moorline_proto::error::{ErrorCode, Rejection};
 use moorline_proto::id::UserId;
 
@@ -123,7 +124,7 @@ pub(crate) struct Throttle {
     rates: Arc<Rates>,
     user: Option<UserId>,
     address: Option<IpAddr>,
-    own: Option<Own>,
+    own: Option<Box<Own>>,
     refused: u32,
 }
 
@@ -131,8 +132,25 @@ pub(crate) struct Throttle {
 #[derive(Debug)]
 struct Own {
     meters: Arc<Meters>,
-    messages: Option<DefaultDirectRateLimiter>,
-    bytes: Option<DefaultDirectRateLimiter>,
+    messages: Option<Direct>,
+    bytes: Option<Direct>,
+}
+
+/// The counts of one thing, which hold no clock of their own.
+type Direct = RateLimiter<NotKeyed, InMemoryState, OneClock>;
+
+/// One clock for the counts of all connections: a copy for each would be half of their bytes.
+#[derive(Clone, Debug)]
+struct OneClock;
+
+static CLOCK: LazyLock<DefaultClock> = LazyLock::new(DefaultClock::default);
+
+impl Clock for OneClock {
+    type Instant = <DefaultClock as Clock>::Instant;
+
+    fn now(&self) -> Self::Instant {
+        CLOCK.now()
+    }
 }
 
 impl Throttle {
@@ -171,15 +189,15 @@ impl Throttle {
     fn check(&mut self, bytes: usize, weight: NonZeroU32) -> Result<(), Rejection> {
         let meters = self.rates.current();
         if self.own.as_ref().is_none_or(|own| !Arc::ptr_eq(&own.meters, &meters)) {
-            let direct = |rate: Rate| RateLimiter::direct(quota(rate));
+            let direct = |rate: Rate| RateLimiter::direct_with_clock(quota(rate), OneClock);
             let limits = meters.limits();
-            self.own = Some(Own {
+            self.own = Some(Box::new(Own {
                 messages: limits.connection_messages.map(direct),
                 bytes: limits.connection_bytes.map(direct),
                 meters: Arc::clone(&meters),
-            });
+            }));
         }
-        if let Some(Own { messages, bytes: weighed, .. }) = &self.own {
+        if let Some(Own { messages, bytes: weighed, .. }) = self.own.as_deref() {
             let limits = meters.limits();
             if let Some((messages, rate)) = messages.as_ref().zip(limits.connection_messages) {
                 check_direct(messages, rate, weight, "connection_messages")?;
@@ -203,7 +221,7 @@ impl Throttle {
 
 /// What is larger than all that may come at once waits for all of it.
 fn check_direct(
-    meter: &DefaultDirectRateLimiter,
+    meter: &Direct,
     rate: Rate,
     weight: NonZeroU32,
     limit: &'static str,
@@ -220,7 +238,7 @@ fn quota(rate: Rate) -> Quota {
 }
 
 fn wait(until: &NotUntil<governor::clock::QuantaInstant>) -> Duration {
-    until.wait_time_from(DefaultClock::default().now())
+    until.wait_time_from(CLOCK.now())
 }
 
 /// The answer to what crosses a limit, by the name of its setting.
@@ -258,6 +276,11 @@ mod tests {
     #[test]
     fn a_connection_without_limits_costs_nothing() {
         assert!(throttle(Limits::default()).is_none());
+    }
+
+    #[test]
+    fn r37_a_silent_connection_holds_no_counts_and_one_that_speaks_small_ones() {
+        assert_eq!((size_of::<Throttle>(), size_of::<Own>()), (56, 88));
     }
 
     #[test]
