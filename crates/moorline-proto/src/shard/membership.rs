@@ -191,6 +191,11 @@ impl Shard {
         {
             membership.slot = slot;
         }
+        // Most rooms have nobody most of the time who reads, or is away.
+        let list = self.room_mut(room).list(standing);
+        if list.is_empty() && standing != Standing::Live {
+            *list = Vec::new();
+        }
     }
 
     /// Ends a membership. False where there was none.
