@@ -1,5 +1,7 @@
 //! What sessions, memberships and heartbeats cost a shard, in bytes of the allocator.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail where it stands")]
+
 use std::alloc::System;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -190,7 +190,7 @@ pub(crate) struct Reading {
     link: Link,
     peer: Peer,
     inbox: mpsc::Sender<Message>,
-    throttle: Option<Box<Throttle>>,
+    throttle: Option<Throttle>,
     credit: u8,
     /// The shard has to do something first: rare enough that it may be an allocation.
     wait: Option<BoxFuture<'static, Flow>>,
@@ -215,7 +215,7 @@ impl Reading {
         link: Link,
         peer: Peer,
         inbox: mpsc::Sender<Message>,
-        throttle: Option<Box<Throttle>>,
+        throttle: Option<Throttle>,
     ) -> Self {
         Self { link, peer, inbox, throttle, credit: CREDIT, wait: None }
     }
@@ -267,7 +267,7 @@ impl Reading {
 
     fn next_message(&mut self) -> Option<(Message, Then)> {
         let mut received = self.link.next_received()?;
-        count(&mut received, self.throttle.as_deref_mut());
+        count(&mut received, self.throttle.as_mut());
         let end = match &received {
             Received::End(why) => Some(Then::End(Told(why.is_some()))),
             _ => None,
@@ -305,9 +305,9 @@ impl Then {
 mod tests {
     use super::*;
 
-    /// The runtime adds some 100 bytes to what a task holds, and rounds up to a multiple of 128: there is room for 50 more.
+    /// The runtime adds 128 bytes to what a task reads with, and rounds up to a multiple of 128: no more than this fits into 256.
     #[test]
     fn r37_an_idle_connections_task_is_small() {
-        assert_eq!(size_of::<Reading>(), 96);
+        assert!(size_of::<Reading>() <= 120, "{} bytes", size_of::<Reading>());
     }
 }
