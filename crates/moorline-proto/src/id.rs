@@ -1,7 +1,9 @@
-//! Names: of sessions, users, rooms and publishes. All are checked once, where they enter, and cheap to clone.
+//! Names: of sessions, users, rooms and publishes. All are checked once, where they enter, and cheap to clone: one word, since
+//! every session, mark and table holds some.
 
 use std::fmt;
-use std::sync::Arc;
+
+use arcstr::ArcStr;
 
 /// Why a name was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +39,7 @@ macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $max:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
+        pub struct $name(ArcStr);
 
         impl $name {
             /// The longest there may be, in bytes of UTF-8.

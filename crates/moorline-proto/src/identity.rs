@@ -3,13 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arcstr::ArcStr;
+
 use crate::grants::Grants;
 use crate::id::{NameError, UserId};
 use crate::time::Timestamp;
 
 /// The id of a token (its `jti`), by which it can be revoked alone: 1 to 128 bytes without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TokenId(Arc<str>);
+pub struct TokenId(ArcStr);
 
 impl TokenId {
     /// Checks an id.

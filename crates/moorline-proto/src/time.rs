@@ -1,30 +1,40 @@
 //! Moments. The core never asks for one; the driver passes both kinds in.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::ops::{Add, Sub};
 use std::time::{Duration, UNIX_EPOCH};
 
-/// A monotonic moment: microseconds since the driver's own beginning. Decides timeouts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Instant(u64);
+/// A monotonic moment: microseconds since the driver's own beginning, from 1 on, so that an `Option` of it costs no more. Decides
+/// timeouts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(NonZeroU64);
 
 impl Instant {
     /// The moment this long after the driver's beginning.
     #[must_use]
     pub fn since_start(elapsed: Duration) -> Self {
-        Self(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX))
+        let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        Self(NonZeroU64::MIN.saturating_add(micros))
     }
 
     /// How long after the driver's beginning this is.
     #[must_use]
     pub const fn elapsed(self) -> Duration {
-        Duration::from_micros(self.0)
+        Duration::from_micros(self.0.get() - 1)
     }
 
     /// How long after `earlier` this is; zero where it is not after it.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
-        Duration::from_micros(self.0.saturating_sub(earlier.0))
+        Duration::from_micros(self.0.get().saturating_sub(earlier.0.get()))
+    }
+}
+
+/// The driver's beginning.
+impl Default for Instant {
+    fn default() -> Self {
+        Self(NonZeroU64::MIN)
     }
 }
 

@@ -59,9 +59,15 @@ impl TokenHash {
 /// The hashes that resume a session: of the two tokens handed out last, and of the one that was presented for them. The
 /// old one works until a newer one has been presented, so a client that never saw an answer is not locked out; and where a
 /// delayed hello with the old one comes after it, neither is a client that holds what was handed out before that.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct TokenSet {
     current: TokenHash,
+    /// None for a session that was never resumed, as most are.
+    others: Option<Box<Others>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Others {
     earlier: Option<TokenHash>,
     presented: Option<TokenHash>,
 }
@@ -70,7 +76,11 @@ impl TokenSet {
     /// For a new session.
     #[must_use]
     pub const fn new(current: TokenHash) -> Self {
-        Self { current, earlier: None, presented: None }
+        Self { current, others: None }
+    }
+
+    fn others(&self) -> Others {
+        self.others.as_deref().copied().unwrap_or_default()
     }
 
     /// Whether `token` resumes the session.
@@ -78,11 +88,11 @@ impl TokenSet {
     pub fn accepts(&self, token: &ResumeToken) -> bool {
         let hash = token.hash();
         // All are always compared, so that the time says nothing.
-        self.handed_out(&hash) | self.presented.is_some_and(|old| old.matches(&hash))
+        self.handed_out(&hash) | self.others().presented.is_some_and(|old| old.matches(&hash))
     }
 
     fn handed_out(&self, hash: &TokenHash) -> bool {
-        let earlier = self.earlier.is_some_and(|earlier| earlier.matches(hash));
+        let earlier = self.others().earlier.is_some_and(|earlier| earlier.matches(hash));
         self.current.matches(hash) | earlier
     }
 
@@ -91,21 +101,23 @@ impl TokenSet {
     #[must_use]
     pub fn rotated(&self, presented: Option<&ResumeToken>, next: TokenHash) -> Self {
         match presented.map(ResumeToken::hash).filter(|hash| self.handed_out(hash)) {
-            Some(seen) => Self { current: next, earlier: None, presented: Some(seen) },
-            None => Self { current: next, earlier: Some(self.current), presented: self.presented },
+            Some(seen) => Self::stored(next, [None, Some(seen)]),
+            None => Self::stored(next, [Some(self.current), self.others().presented]),
         }
     }
 
     /// The hashes for a store: handed out last, handed out before that, presented.
     #[must_use]
-    pub const fn hashes(&self) -> (TokenHash, [Option<TokenHash>; 2]) {
-        (self.current, [self.earlier, self.presented])
+    pub fn hashes(&self) -> (TokenHash, [Option<TokenHash>; 2]) {
+        let Others { earlier, presented } = self.others();
+        (self.current, [earlier, presented])
     }
 
     /// The set that a store kept.
     #[must_use]
-    pub const fn stored(current: TokenHash, [earlier, presented]: [Option<TokenHash>; 2]) -> Self {
-        Self { current, earlier, presented }
+    pub fn stored(current: TokenHash, [earlier, presented]: [Option<TokenHash>; 2]) -> Self {
+        let are_any = earlier.is_some() || presented.is_some();
+        Self { current, others: are_any.then(|| Box::new(Others { earlier, presented })) }
     }
 }
 

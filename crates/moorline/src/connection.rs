@@ -3,15 +3,19 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::ops::ControlFlow;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use futures_util::future::BoxFuture;
 use moorline_proto::close::CloseCode;
 use moorline_proto::codec;
 use moorline_proto::frame::{ClientFrame, Inbound};
 use moorline_proto::shard::{Input, Peer};
 use moorline_ws::decoder::{Decoder, Limits};
 use moorline_ws::event::Event;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::compression::with_inflater;
@@ -135,10 +139,14 @@ impl Link {
     /// Waits for bytes and decodes them. False at the end of the connection. Not to be called while there is no
     /// [room](Self::has_room) for them, unless all that was received is taken.
     pub(crate) async fn read(&mut self) -> bool {
+        poll_fn(|context| self.poll_read(context)).await
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         let Self { reader, decoder, received } = self;
         let mut take = |bytes: &mut [u8]| received.get_or_insert_default().take(decoder, bytes);
-        let read = poll_fn(|context| reader.poll_read(context, &mut take)).await;
-        matches!(read, Ok(count) if count > 0)
+        let read = ready!(reader.poll_read(context, &mut take));
+        Poll::Ready(matches!(read, Ok(count) if count > 0))
     }
 
     /// Notes that nothing more comes.
@@ -233,45 +241,119 @@ fn count(received: &mut Received, throttle: Option<&mut Throttle>) {
     }
 }
 
-/// Reads for a session until the connection ends. Its future is all that an idle connection's task holds, so it awaits
-/// in few places: for bytes, for room in the shard's inbox, and for its turn.
-pub(crate) async fn read(
-    mut link: Link,
+/// What reads for a session until the connection ends. An idle connection's task holds this and little more, so it is polled by hand: an
+/// asynchronous function would hold what each of its waits needs.
+pub(crate) struct Reading {
+    link: Link,
     peer: Peer,
     inbox: mpsc::Sender<Message>,
-    mut throttle: Option<Box<Throttle>>,
-) {
-    let mut credit = CREDIT;
-    loop {
-        let Some(mut received) = link.next_received() else {
-            if !link.read().await {
-                link.end();
+    throttle: Option<Throttle>,
+    credit: u8,
+    /// The shard has to do something first: rare enough that it may be an allocation.
+    wait: Option<BoxFuture<'static, Flow>>,
+}
+
+/// Whether there may be more, and at the end whether the peer was told to go.
+type Flow = ControlFlow<Told>;
+
+/// Whether a peer was told to go: then it is given time to.
+pub(crate) struct Told(pub(crate) bool);
+
+/// What comes behind a message.
+enum Then {
+    Next,
+    /// The shard is to handle it first.
+    Handled(oneshot::Receiver<()>),
+    End(Told),
+}
+
+impl Reading {
+    pub(crate) fn new(
+        link: Link,
+        peer: Peer,
+        inbox: mpsc::Sender<Message>,
+        throttle: Option<Throttle>,
+    ) -> Self {
+        Self { link, peer, inbox, throttle, credit: CREDIT, wait: None }
+    }
+
+    /// Hands over what comes, to the end.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Told> {
+        loop {
+            let flow = match &mut self.wait {
+                Some(wait) => {
+                    let flow = ready!(wait.as_mut().poll(context));
+                    self.wait = None;
+                    flow
+                }
+                None => match self.next_message() {
+                    Some((message, then)) => self.hand_over(message, then),
+                    None => {
+                        if !ready!(self.link.poll_read(context)) {
+                            self.link.end();
+                        }
+                        continue;
+                    }
+                },
+            };
+            if let ControlFlow::Break(told) = flow {
+                return Poll::Ready(told);
             }
-            continue;
-        };
-        count(&mut received, throttle.as_deref_mut());
-        let ended = match &received {
-            Received::End(why) => Some(why.is_some()),
+        }
+    }
+
+    /// Puts a message into the shard's inbox. Where that is full, this client waits, and no other.
+    fn hand_over(&mut self, message: Message, then: Then) -> Flow {
+        match (self.inbox.try_send(message), then) {
+            (Err(TrySendError::Closed(_)), _) => return ControlFlow::Break(Told(false)),
+            (Err(TrySendError::Full(message)), then) => {
+                let inbox = self.inbox.clone();
+                self.wait = Some(Box::pin(async move {
+                    match inbox.send(message).await {
+                        Ok(()) => then.come().await,
+                        Err(_) => ControlFlow::Break(Told(false)),
+                    }
+                }));
+            }
+            (Ok(()), Then::Handled(wait)) => self.wait = Some(Box::pin(Then::Handled(wait).come())),
+            (Ok(()), Then::End(told)) => return ControlFlow::Break(told),
+            (Ok(()), Then::Next) => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn next_message(&mut self) -> Option<(Message, Then)> {
+        let mut received = self.link.next_received()?;
+        count(&mut received, self.throttle.as_mut());
+        let end = match &received {
+            Received::End(why) => Some(Then::End(Told(why.is_some()))),
             _ => None,
         };
-        // A shard that is busy makes this client wait, and no other.
-        let Ok(permit) = inbox.reserve().await else { return };
-        credit -= 1;
-        if credit > 0 || ended.is_some() {
-            permit.send(Message::Input(Box::new(received.into_input(peer))));
-        } else {
-            let (handled, wait) = oneshot::channel();
-            permit.send(Message::LastOfCredit(Box::new(received.into_input(peer)), handled));
-            if wait.await.is_err() {
-                return;
-            }
-            credit = CREDIT;
+        let input = Box::new(received.into_input(self.peer));
+        self.credit -= 1;
+        if end.is_some() || self.credit > 0 {
+            return Some((Message::Input(input), end.unwrap_or(Then::Next)));
         }
-        if let Some(was_told) = ended {
-            if was_told {
-                tokio::spawn(link.linger());
-            }
-            return;
+        self.credit = CREDIT;
+        let (handled, wait) = oneshot::channel();
+        Some((Message::LastOfCredit(input, handled), Then::Handled(wait)))
+    }
+
+    pub(crate) fn into_link(self) -> Link {
+        self.link
+    }
+}
+
+impl Then {
+    async fn come(self) -> Flow {
+        match self {
+            Self::Next => ControlFlow::Continue(()),
+            Self::Handled(wait) => match wait.await {
+                Ok(()) => ControlFlow::Continue(()),
+                // The shard has stopped.
+                Err(_) => ControlFlow::Break(Told(false)),
+            },
+            Self::End(told) => ControlFlow::Break(told),
         }
     }
 }
@@ -344,5 +426,11 @@ mod tests {
         assert!(matches!(arrived.next(&mut decoder), Some(Received::Frame(..))));
         assert!(matches!(arrived.next(&mut decoder), Some(Received::End(Some((1007, _))))));
         assert!(arrived.next(&mut decoder).is_none(), "what follows is nobody's");
+    }
+
+    /// The runtime adds 128 bytes to what a task reads with, and rounds up to a multiple of 128: no more than this fits into 256.
+    #[test]
+    fn r37_an_idle_connections_task_is_small() {
+        assert!(size_of::<Reading>() <= 120, "{} bytes", size_of::<Reading>());
     }
 }

@@ -1,5 +1,6 @@
 //! From a fresh socket to a session: what the client asks for, and which shard it belongs to.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 
@@ -21,7 +22,7 @@ use crate::admission::Admission;
 use crate::authenticate::AuthenticateError;
 use crate::authorize::{Action, AuthorizeRequest};
 use crate::compression;
-use crate::connection::{self, Link, Received};
+use crate::connection::{Link, Reading, Received, Told};
 use crate::node::Node;
 use crate::telemetry;
 use crate::throttle::Throttle;
@@ -136,8 +137,7 @@ impl Node {
             tokio::select! {
                 biased;
                 answer = &mut answer => return match answer {
-                    // A task of its own, as small as reading needs: the handshake's large future is freed with this one.
-                    Ok(peer) => drop(self.spawn(connection::read(link, peer, shard.inbox(), throttle))),
+                    Ok(peer) => self.keep_reading(Reading::new(link, peer, shard.inbox(), throttle)),
                     Err(_) => link.linger().await,
                 },
                 alive = link.read(), if link.has_room(EARLY_MAX, HELLO_MAX_BYTES) => if !alive {
@@ -151,6 +151,16 @@ impl Node {
                 },
             }
         }
+    }
+
+    /// Reads in a task of its own, as small as that needs: the handshake's large future is freed with its task.
+    fn keep_reading(&self, mut reading: Reading) {
+        self.spawn(async move {
+            let Told(was_told) = poll_fn(|context| reading.poll(context)).await;
+            if was_told {
+                tokio::spawn(reading.into_link().linger());
+            }
+        });
     }
 
     fn going_away(&self) -> Refusal {

@@ -3,12 +3,13 @@
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use governor::clock::{Clock as _, DefaultClock};
+use governor::clock::{Clock, DefaultClock};
 use governor::state::keyed::HashMapStateStore;
-use governor::{DefaultDirectRateLimiter, NotUntil, Quota, RateLimiter};
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{NotUntil, Quota, RateLimiter};
 use moorline_proto::error::{ErrorCode, Rejection};
 use moorline_proto::id::UserId;
 
@@ -122,34 +123,48 @@ impl Rates {
 pub(crate) struct Throttle {
     rates: Arc<Rates>,
     user: Option<UserId>,
-    address: Option<IpAddr>,
-    own: Option<Own>,
-    refused: u32,
+    /// None where addresses were not limited when it came, as is the default.
+    address: Option<Box<IpAddr>>,
+    own: Option<Box<Own>>,
 }
 
 /// A connection's own counts; none before its first frame, since most connections are silent.
 #[derive(Debug)]
 struct Own {
     meters: Arc<Meters>,
-    messages: Option<DefaultDirectRateLimiter>,
-    bytes: Option<DefaultDirectRateLimiter>,
+    messages: Option<Direct>,
+    bytes: Option<Direct>,
+    refused: u32,
+}
+
+/// The counts of one thing, which hold no clock of their own.
+type Direct = RateLimiter<NotKeyed, InMemoryState, OneClock>;
+
+/// One clock for the counts of all connections: a copy for each would be half of their bytes.
+#[derive(Clone, Debug)]
+struct OneClock;
+
+static CLOCK: LazyLock<DefaultClock> = LazyLock::new(DefaultClock::default);
+
+impl Clock for OneClock {
+    type Instant = <DefaultClock as Clock>::Instant;
+
+    fn now(&self) -> Self::Instant {
+        CLOCK.now()
+    }
 }
 
 impl Throttle {
-    pub(crate) fn new(
-        rates: &Arc<Rates>,
-        user: Option<UserId>,
-        address: Option<IpAddr>,
-    ) -> Option<Box<Self>> {
+    pub(crate) fn new(rates: &Arc<Rates>, user: Option<UserId>, address: Option<IpAddr>) -> Option<Self> {
         let meters = rates.current();
         let limits = meters.limits();
         let is_limited = limits.connection_messages.is_some()
             || limits.connection_bytes.is_some()
             || (limits.user_messages.is_some() && user.is_some())
             || (limits.address_messages.is_some() && address.is_some());
-        let rates = Arc::clone(rates);
-        is_limited
-            .then(|| Box::new(Self { rates, user, address: address.map(network), own: None, refused: 0 }))
+        let address = address.filter(|_| limits.address_messages.is_some());
+        let address = address.map(|address| Box::new(network(address)));
+        is_limited.then(|| Self { rates: Arc::clone(rates), user, address, own: None })
     }
 
     /// One more frame, which counts as `weight`: a publish to many sessions is as many.
@@ -159,27 +174,31 @@ impl Throttle {
     pub(crate) fn count(&mut self, bytes: usize, weight: usize) -> Result<(), Rejection> {
         let weight = u32::try_from(weight).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
         let outcome = self.check(bytes, weight);
-        self.refused = if outcome.is_ok() { 0 } else { self.refused.saturating_add(1) };
+        if let Some(own) = &mut self.own {
+            own.refused = if outcome.is_ok() { 0 } else { own.refused.saturating_add(1) };
+        }
         outcome
     }
 
     /// Whether the client goes on although it is refused.
-    pub(crate) const fn is_hopeless(&self) -> bool {
-        self.refused >= REFUSED_MAX
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.own.as_ref().is_some_and(|own| own.refused >= REFUSED_MAX)
     }
 
     fn check(&mut self, bytes: usize, weight: NonZeroU32) -> Result<(), Rejection> {
         let meters = self.rates.current();
         if self.own.as_ref().is_none_or(|own| !Arc::ptr_eq(&own.meters, &meters)) {
-            let direct = |rate: Rate| RateLimiter::direct(quota(rate));
+            let direct = |rate: Rate| RateLimiter::direct_with_clock(quota(rate), OneClock);
             let limits = meters.limits();
-            self.own = Some(Own {
+            // Who did not listen until now may begin anew.
+            self.own = Some(Box::new(Own {
+                refused: 0,
                 messages: limits.connection_messages.map(direct),
                 bytes: limits.connection_bytes.map(direct),
                 meters: Arc::clone(&meters),
-            });
+            }));
         }
-        if let Some(Own { messages, bytes: weighed, .. }) = &self.own {
+        if let Some(Own { messages, bytes: weighed, .. }) = self.own.as_deref() {
             let limits = meters.limits();
             if let Some((messages, rate)) = messages.as_ref().zip(limits.connection_messages) {
                 check_direct(messages, rate, weight, "connection_messages")?;
@@ -194,7 +213,7 @@ impl Throttle {
         if let Some((meter, user)) = meters.user_messages.as_ref().zip(self.user.as_ref()) {
             meter.check(user, weight, "user_messages")?;
         }
-        if let Some((meter, address)) = meters.address_messages.as_ref().zip(self.address.as_ref()) {
+        if let Some((meter, address)) = meters.address_messages.as_ref().zip(self.address.as_deref()) {
             meter.check(address, weight, "address_messages")?;
         }
         Ok(())
@@ -203,7 +222,7 @@ impl Throttle {
 
 /// What is larger than all that may come at once waits for all of it.
 fn check_direct(
-    meter: &DefaultDirectRateLimiter,
+    meter: &Direct,
     rate: Rate,
     weight: NonZeroU32,
     limit: &'static str,
@@ -220,7 +239,7 @@ fn quota(rate: Rate) -> Quota {
 }
 
 fn wait(until: &NotUntil<governor::clock::QuantaInstant>) -> Duration {
-    until.wait_time_from(DefaultClock::default().now())
+    until.wait_time_from(CLOCK.now())
 }
 
 /// The answer to what crosses a limit, by the name of its setting.
@@ -251,13 +270,18 @@ mod tests {
         Some(Rate { per_s: NonZeroU32::new(per_s).unwrap(), burst: NonZeroU32::new(burst).unwrap() })
     }
 
-    fn throttle(limits: Limits) -> Option<Box<Throttle>> {
+    fn throttle(limits: Limits) -> Option<Throttle> {
         Throttle::new(&Arc::new(Rates::new(limits)), UserId::new("ann").ok(), "10.0.0.1".parse().ok())
     }
 
     #[test]
     fn a_connection_without_limits_costs_nothing() {
         assert!(throttle(Limits::default()).is_none());
+    }
+
+    #[test]
+    fn r37_a_silent_connection_holds_no_counts_and_one_that_speaks_small_ones() {
+        assert_eq!((size_of::<Throttle>(), size_of::<Own>()), (32, 96));
     }
 
     #[test]

@@ -95,16 +95,10 @@ impl Shard {
         for room in rooms {
             self.exit(key, room);
         }
+        self.unindex_session(key);
         let session = self.sessions.remove(key.0 as usize);
         let id = session.id().clone();
-        self.by_id.remove(&id);
         if let Some(user) = session.user() {
-            if let Some(keys) = self.users.get_mut(user) {
-                keys.retain(|&other| other != key);
-                if keys.is_empty() {
-                    self.users.remove(user);
-                }
-            }
             turn.host.with_users(&mut |users| users.forget(user, &id));
         }
     }

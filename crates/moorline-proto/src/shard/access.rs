@@ -115,7 +115,7 @@ impl Shard {
 
     /// Whether one more room can be known here.
     pub(super) fn has_room_for(&self, name: &RoomName) -> Result<(), Rejection> {
-        if self.named_rooms < self.config.shard_rooms_max || self.by_name.contains_key(name) {
+        if self.named_rooms < self.config.shard_rooms_max || self.room_named(name).is_some() {
             return Ok(());
         }
         let why = format!("there are {} rooms already on this shard (limits.rooms_max)", self.named_rooms);

@@ -18,7 +18,7 @@ const REVOKED: (CloseCode, &str) = (CloseCode::Revoked, "revoked");
 impl Shard {
     /// Ends a session; its connection is closed with 4002. False where there is none.
     pub fn disconnect(&mut self, now: Now, id: &SessionId, host: &mut dyn Host) -> bool {
-        let Some(&key) = self.by_id.get(id) else { return false };
+        let Some(key) = self.session_named(id) else { return false };
         self.end_now(&mut Turn { now, host }, key, DISCONNECTED);
         true
     }
@@ -50,7 +50,7 @@ impl Shard {
     }
 
     fn end_user(&mut self, turn: &mut Turn<'_>, user: &UserId, why: (CloseCode, &str)) -> usize {
-        let keys = self.users.get(user).cloned().unwrap_or_default();
+        let keys: Vec<SessionKey> = self.sessions_of(user).collect();
         keys.iter().for_each(|&key| self.end_now(turn, key, why));
         keys.len()
     }
@@ -67,7 +67,7 @@ impl Shard {
     /// Ends a session if it is absent, because its user has too many of those.
     pub fn expire(&mut self, now: Now, id: &SessionId, host: &mut dyn Host) {
         let turn = &mut Turn { now, host };
-        if let Some(&key) = self.by_id.get(id)
+        if let Some(key) = self.session_named(id)
             && self.session(key).connected.is_none()
         {
             self.end(turn, key);
@@ -81,7 +81,7 @@ impl Shard {
     pub fn add_to_room(&mut self, id: &SessionId, room: &RoomName) -> Result<(), Rejection> {
         let key = self.key_of(id)?;
         let is_member =
-            self.by_name.get(room).is_some_and(|&room| self.session(key).membership(room).is_some());
+            self.room_named(room).is_some_and(|room| self.session(key).membership(room).is_some());
         if !is_member {
             self.join(key, room, Since::Now, Joiner::Application)?;
         }
@@ -107,7 +107,7 @@ impl Shard {
     ) -> Result<(), Rejection> {
         let turn = &mut Turn { now, host };
         let key = self.key_of(id)?;
-        let left = self.by_name.get(room).copied().is_some_and(|room| self.exit(key, room));
+        let left = self.room_named(room).is_some_and(|room| self.exit(key, room));
         if left {
             self.hold_back(now, key);
             let frame = ServerFrame::Left { room: room.clone(), reason: LeftReason::Removed };
@@ -132,7 +132,7 @@ impl Shard {
     }
 
     fn key_of(&self, id: &SessionId) -> Result<SessionKey, Rejection> {
-        let key = self.by_id.get(id).copied();
+        let key = self.session_named(id);
         key.ok_or_else(|| Rejection::new(ErrorCode::NotFound, "there is no such session"))
     }
 }

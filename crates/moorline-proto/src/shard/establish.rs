@@ -98,8 +98,8 @@ impl Shard {
         }
         let found = match &claim.asked {
             None => Some(Found::New(claim.fresh_id.clone(), 0)),
-            Some(id) => match self.by_id.get(id) {
-                Some(&key) if entitled(&self.session(key).record, &claim) => Some(Found::Here(id.clone())),
+            Some(id) => match self.session_named(id) {
+                Some(key) if entitled(&self.session(key).record, &claim) => Some(Found::Here(id.clone())),
                 Some(_) => Some(Found::New(claim.fresh_id.clone(), 0)),
                 None => None,
             },
@@ -168,7 +168,7 @@ impl Shard {
         let Some(pending) = self.pending.get(&connection) else { return };
         let (session, user) = match &pending.found {
             Found::Here(id) => {
-                (id.clone(), self.by_id.get(id).and_then(|&key| self.session(key).user().cloned()))
+                (id.clone(), self.session_named(id).and_then(|key| self.session(key).user().cloned()))
             }
             Found::Stored(record, _) => (record.id.clone(), record.user.clone()),
             Found::New(id, _) => (id.clone(), pending.claim.identity.user.clone()),
@@ -186,7 +186,7 @@ impl Shard {
     /// Which rooms to ask about: where an old session goes on, where a new one begins, and what it once knew.
     fn requests(&self, claim: &Claim, found: &Found, is_stale: bool) -> Vec<SurveyRequest> {
         let mut requests: Vec<SurveyRequest> = match found {
-            Found::Here(id) => self.by_id.get(id).map_or_else(Vec::new, |&key| self.marks(key)),
+            Found::Here(id) => self.session_named(id).map_or_else(Vec::new, |key| self.marks(key)),
             Found::Stored(record, _) => record.rooms.clone(),
             Found::New(..) => Vec::new(),
         }
@@ -225,7 +225,7 @@ impl Shard {
     fn is_stale(&self, claim: &Claim, found: &Found) -> bool {
         let record = match found {
             Found::New(..) => return false,
-            Found::Here(id) => self.by_id.get(id).map(|&key| &self.session(key).record),
+            Found::Here(id) => self.session_named(id).map(|key| &self.session(key).record),
             Found::Stored(record, _) => Some(record),
         };
         let Some((record, token)) = record.zip(claim.resume_token.as_ref()) else { return false };
@@ -274,7 +274,8 @@ impl Shard {
             return self.refuse(connection, CloseCode::Policy, "connection limit reached");
         }
         let resumed = !is_stale && !matches!(found, Found::New(..));
-        let key = self.settle(turn, &claim, found);
+        // That it is still here was seen above.
+        let Some(key) = self.settle(turn, &claim, found) else { return };
         turn.host.bind(connection, key);
         let mut greeting = self.enter_rooms(&claim, (key, is_stale), &requests, &surveys);
         if !resumed {
@@ -297,7 +298,7 @@ impl Shard {
         let Some(Pending { found: Found::Here(id), requests, .. }) = self.pending.get(&connection) else {
             return false;
         };
-        let Some(&key) = self.by_id.get(id) else { return false };
+        let Some(key) = self.session_named(id) else { return false };
         let marks = self.marks(key);
         let asked = || requests.iter().filter(|request| request.since != Since::Now);
         marks.len() != asked().count()
@@ -309,10 +310,10 @@ impl Shard {
         match found {
             // Also where it ended, and the id is another user's by now.
             Found::Here(id) => {
-                self.by_id.get(id).is_none_or(|&key| !entitled(&self.session(key).record, claim))
+                self.session_named(id).is_none_or(|key| !entitled(&self.session(key).record, claim))
             }
-            Found::Stored(record, _) => self.by_id.contains_key(&record.id),
-            Found::New(id, _) => self.by_id.contains_key(id),
+            Found::Stored(record, _) => self.session_named(&record.id).is_some(),
+            Found::New(id, _) => self.session_named(id).is_some(),
         }
     }
 
@@ -323,7 +324,7 @@ impl Shard {
             Found::Stored(record, fence) => (&record.id, *fence),
             Found::New(id, fence) => (id, *fence),
         };
-        if let Some(&key) = self.by_id.get(id) {
+        if let Some(key) = self.session_named(id) {
             let session = self.session_mut(key);
             session.fence = session.fence.max(fence);
         }
@@ -335,14 +336,14 @@ impl Shard {
     /// Whether a newer connection had the session before this one came through.
     fn is_outrun(&self, connection: ConnectionId, found: &Found) -> bool {
         let Found::Here(id) = found else { return false };
-        self.by_id.get(id).is_some_and(|&key| self.session(key).newest > connection)
+        self.session_named(id).is_some_and(|key| self.session(key).newest > connection)
     }
 
     /// Whether what a connection adds to its session's metadata would be too much.
     fn metadata_refused(&self, claim: &Claim, found: &Found) -> bool {
         let record = match found {
             Found::New(..) => None,
-            Found::Here(id) => self.by_id.get(id).map(|&key| &self.session(key).record),
+            Found::Here(id) => self.session_named(id).map(|key| &self.session(key).record),
             Found::Stored(record, _) => Some(record),
         };
         let Some((record, patch)) = record.zip(claim.metadata.as_deref()) else { return false };
@@ -352,7 +353,7 @@ impl Shard {
     fn admitted(&self, turn: &mut Turn<'_>, claim: &Claim, found: &Found) -> bool {
         let (user, id) = match found {
             Found::Here(id) => {
-                let Some(&key) = self.by_id.get(id) else { return false };
+                let Some(key) = self.session_named(id) else { return false };
                 if self.session(key).connected.is_some() {
                     return true;
                 }
@@ -384,7 +385,7 @@ impl Shard {
     fn let_go(&mut self, found: &Found) {
         self.hand_over_fence(found);
         if let Found::New(id, fence) = found
-            && !self.by_id.contains_key(id)
+            && self.session_named(id).is_none()
             && !self.is_being_claimed(id)
         {
             self.outputs.push_back(Output::Remove(id.clone(), *fence));

@@ -27,8 +27,7 @@ pub(super) struct FanOut {
 impl Shard {
     pub(super) fn announced(&mut self, batch: Arc<EncodedBatch>) {
         let name = &batch.batch.room;
-        let Some(key) =
-            self.by_name.get(name).copied().or_else(|| self.first_record_of_an_own_room(&batch.batch))
+        let Some(key) = self.room_named(name).or_else(|| self.first_record_of_an_own_room(&batch.batch))
         else {
             return;
         };
@@ -140,8 +139,8 @@ impl Shard {
 
     /// The sessions here that `except` names.
     pub(super) fn named_by(&self, except: &Except, keys: &mut Vec<SessionKey>) {
-        keys.extend(except.sessions.iter().filter_map(|id| self.by_id.get(id)));
-        keys.extend(except.users.iter().filter_map(|user| self.users.get(user)).flatten());
+        keys.extend(except.sessions.iter().filter_map(|id| self.session_named(id)));
+        keys.extend(except.users.iter().flat_map(|user| self.sessions_of(user)));
     }
 
     /// Serves one live member. False where another one stands in its place now, because it had to be taken off the list.
@@ -195,8 +194,8 @@ impl Shard {
     /// To who is connected and up to date, never stored.
     pub(super) fn ephemeral(&mut self, turn: &mut Turn<'_>, encoded: &EncodedEphemeral) {
         let ephemeral = &encoded.ephemeral;
-        let members = match (self.by_name.get(&ephemeral.room), ephemeral.room.owner()) {
-            (Some(&key), _) => self.room(key).live.clone(),
+        let members = match (self.room_named(&ephemeral.room), ephemeral.room.owner()) {
+            (Some(key), _) => self.room(key).live.clone(),
             (None, Some(owner)) => self.owners(&owner),
             (None, None) => return,
         };
@@ -223,7 +222,7 @@ impl Shard {
     /// Whether a session is live in a room; for tests of the two roads.
     #[must_use]
     pub fn is_live(&self, session: SessionKey, room: &crate::id::RoomName) -> bool {
-        let Some(&room) = self.by_name.get(room) else { return false };
+        let Some(room) = self.room_named(room) else { return false };
         let membership = self.sessions.get(session.0 as usize).and_then(|session| session.membership(room));
         membership.is_some_and(|membership| membership.standing == Standing::Live)
     }

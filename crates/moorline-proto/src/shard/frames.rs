@@ -150,7 +150,7 @@ impl Shard {
         since: Since,
         reference: Option<Ref>,
     ) -> Result<(), Rejection> {
-        if let Some(&room) = self.by_name.get(name)
+        if let Some(room) = self.room_named(name)
             && since == Since::Now
             && self.session(key).membership(room).is_some_and(Membership::is_settled)
             && let Some(position) = self.standpoint(key, room)
@@ -174,7 +174,7 @@ impl Shard {
             Joiner::Application => (false, None),
         };
         let is_member =
-            self.by_name.get(name).is_some_and(|&room| self.session(key).membership(room).is_some());
+            self.room_named(name).is_some_and(|room| self.session(key).membership(room).is_some());
         if !is_member && self.named_rooms(key) >= self.config.rooms_max {
             let why = format!("a session is in {} rooms at most", self.config.rooms_max);
             return Err(Rejection::new(ErrorCode::TooManyRooms, why));
@@ -360,7 +360,7 @@ impl Shard {
         let name = name.or(self.session(key).home.as_ref()).ok_or_else(|| {
             Rejection::new(ErrorCode::RoomRequired, "name a room: the URL of this connection names none")
         })?;
-        let room = self.by_name.get(name).copied();
+        let room = self.room_named(name);
         room.filter(|&room| self.session(key).membership(room).is_some()).ok_or_else(not_a_member)
     }
 

@@ -23,7 +23,7 @@ impl Shard {
         for (request, survey) in requests.iter().zip(surveys) {
             let position = survey.state.position();
             let is_new = request.since == Since::Now;
-            if let Some(&room) = self.by_name.get(&request.room)
+            if let Some(room) = self.room_named(&request.room)
                 && !is_new
                 && self.is_forbidden(key, room)
             {
@@ -82,7 +82,10 @@ impl Shard {
                 rooms.0.push((request.room.clone(), established));
             }
         }
-        self.session_mut(key).home.clone_from(&claim.home);
+        // The room's own name, where it is here: one for all of its members.
+        let home = claim.home.as_ref();
+        let home = home.map(|name| self.room_named(name).map_or(name, |room| &self.room(room).name).clone());
+        self.session_mut(key).home = home;
         (rooms, resets)
     }
 
@@ -99,8 +102,8 @@ impl Shard {
     /// Before what a member never reads, because it was for an earlier session of the same name: also where the numbers are
     /// those of a former history, as far as that was kept.
     fn least(&self, key: SessionKey, request: &SurveyRequest, survey: &Survey) -> Offset {
-        let room = self.by_name.get(&request.room);
-        let Some(membership) = room.and_then(|&room| self.session(key).membership(room)) else {
+        let room = self.room_named(&request.room);
+        let Some(membership) = room.and_then(|room| self.session(key).membership(room)) else {
             return Offset::START;
         };
         if membership.epoch == survey.state.epoch {
@@ -120,7 +123,7 @@ impl Shard {
     ) {
         let (name, is_new) = (&request.room, request.since == Since::Now);
         let lazy = name.is_own() && name.as_str() != RoomName::ALL;
-        if lazy && is_new && start.offset == Offset::START && !self.by_name.contains_key(name) {
+        if lazy && is_new && start.offset == Offset::START && self.room_named(name).is_none() {
             return;
         }
         let room = self.open_room(name);

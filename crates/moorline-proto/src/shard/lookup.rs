@@ -106,17 +106,17 @@ impl Shard {
     /// One session.
     #[must_use]
     pub fn view(&self, now: Now, id: &SessionId) -> Option<SessionView> {
-        self.by_id.get(id).map(|&key| self.show(now, key))
+        self.session_named(id).map(|key| self.show(now, key))
     }
 
     /// The sessions that a filter means: the first `limit`, sorted by id.
     #[must_use]
     pub fn views(&self, now: Now, filter: &SessionFilter, limit: usize) -> Vec<SessionView> {
         let mut keys: Vec<SessionKey> = match &filter.user {
-            Some(user) => self.users.get(user).cloned().unwrap_or_default(),
+            Some(user) => self.sessions_of(user).collect(),
             None => self.session_keys().collect(),
         };
-        let room = filter.room.as_ref().map(|room| self.by_name.get(room).copied());
+        let room = filter.room.as_ref().map(|room| self.room_named(room));
         keys.retain(|&key| {
             let session = self.session(key);
             filter.cursor.as_ref().is_none_or(|cursor| session.id() > cursor)
@@ -177,8 +177,8 @@ impl Shard {
             excluded.dedup();
         }
         let mut audience = Audience::default();
-        match (self.by_name.get(room), room.owner()) {
-            (Some(&key), _) => {
+        match (self.room_named(room), room.owner()) {
+            (Some(key), _) => {
                 let room = self.room(key);
                 audience.reached = room.connected() as u64;
                 audience.queued = room.absent.len() as u64;
@@ -225,7 +225,7 @@ impl Shard {
     /// The connected members of a room here, the first `limit` by id, and how many there are.
     #[must_use]
     pub fn present(&self, room: &RoomName, limit: usize) -> (usize, Vec<PresentSession>) {
-        let Some(&key) = self.by_name.get(room) else { return (0, Vec::new()) };
+        let Some(key) = self.room_named(room) else { return (0, Vec::new()) };
         let room = self.room(key);
         let mut sessions: Vec<PresentSession> = room
             .live
@@ -242,7 +242,7 @@ impl Shard {
     /// How many absent members a room has here.
     #[must_use]
     pub fn absent(&self, room: &RoomName) -> usize {
-        self.by_name.get(room).map_or(0, |&key| self.room(key).absent.len())
+        self.room_named(room).map_or(0, |key| self.room(key).absent.len())
     }
 
     /// The named rooms with members here.

@@ -40,11 +40,11 @@ impl Shard {
 
     /// The room of that name, which becomes known here where it was not.
     pub(super) fn open_room(&mut self, name: &RoomName) -> RoomKey {
-        if let Some(&key) = self.by_name.get(name) {
+        if let Some(key) = self.room_named(name) {
             return key;
         }
         let key = RoomKey(number(self.rooms.insert(Room::new(name.clone()))));
-        self.by_name.insert(name.clone(), key);
+        self.index_room(key);
         self.named_rooms += usize::from(!name.is_own());
         self.outputs.push_back(Output::Subscribe(key, name.clone()));
         self.admit_owners(key);
@@ -98,10 +98,10 @@ impl Shard {
 
     /// The sessions here whose own room it is.
     pub(super) fn owners(&self, owner: &Owner) -> Vec<SessionKey> {
-        let keys = match owner {
+        let keys: Vec<SessionKey> = match owner {
             Owner::All => return Vec::new(),
-            Owner::User(user) => self.users.get(user).cloned().unwrap_or_default(),
-            Owner::Session(id) => self.by_id.get(id).copied().into_iter().collect(),
+            Owner::User(user) => self.sessions_of(user).collect(),
+            Owner::Session(id) => self.session_named(id).into_iter().collect(),
         };
         keys.into_iter().filter(|&key| self.session(key).own_rooms).collect()
     }
@@ -191,6 +191,11 @@ impl Shard {
         {
             membership.slot = slot;
         }
+        // Most rooms have nobody most of the time who reads, or is away.
+        let list = self.room_mut(room).list(standing);
+        if list.is_empty() && standing != Standing::Live {
+            *list = Vec::new();
+        }
     }
 
     /// Ends a membership. False where there was none.
@@ -212,8 +217,8 @@ impl Shard {
         if room.is_none_or(|room| !room.is_empty() || !room.is_open()) || key == self.everyone {
             return;
         }
+        self.unindex_room(key);
         let room = self.rooms.remove(key.0 as usize);
-        self.by_name.remove(&room.name);
         self.named_rooms -= usize::from(!room.name.is_own());
         // Its key may be another room's when what could not be read is tried again.
         self.behind.retain(|behind| *behind != key);

@@ -30,6 +30,7 @@ mod establish;
 mod fan_out;
 mod frames;
 mod greeting;
+mod index;
 mod lookup;
 mod membership;
 mod portion;
@@ -42,7 +43,7 @@ mod settle;
 mod streams;
 mod timers;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +54,7 @@ pub use self::contract::{Event, Input, Join, Output, PageReader, Refusal, SaveEr
 pub use self::establish::Claim;
 use self::establish::Pending;
 use self::fan_out::FanOut;
+use self::index::Index;
 pub use self::lookup::{Audience, Liveness, RoomView, SessionFilter, SessionView, ShardCounts};
 use self::portion::Pages;
 use self::room::Room;
@@ -60,7 +62,7 @@ use self::session::Session;
 use crate::batch::Framing;
 use crate::coding::Coding;
 use crate::heartbeat::Policy;
-use crate::id::{Owner, RoomName, SessionId, UserId};
+use crate::id::{Owner, RoomName};
 use crate::identity::Identity;
 use crate::time::{Instant, Now};
 use crate::users::Users;
@@ -161,10 +163,11 @@ impl Turn<'_> {
 pub struct Shard {
     config: Arc<ShardConfig>,
     sessions: Slab<Session>,
-    by_id: HashMap<SessionId, SessionKey>,
-    users: HashMap<UserId, Vec<SessionKey>>,
+    sessions_by_id: Index,
+    /// A user's newest session, which names the one before it.
+    sessions_by_user: Index,
     rooms: Slab<Room>,
-    by_name: HashMap<RoomName, RoomKey>,
+    rooms_by_name: Index,
     /// How many of them are the application's.
     named_rooms: usize,
     everyone: RoomKey,
@@ -201,10 +204,10 @@ impl Shard {
             wheel: Wheel::new(tick(&config), now.instant),
             config,
             sessions: Slab::new(),
-            by_id: HashMap::new(),
-            users: HashMap::new(),
+            sessions_by_id: Index::default(),
+            sessions_by_user: Index::default(),
             rooms: Slab::new(),
-            by_name: HashMap::new(),
+            rooms_by_name: Index::default(),
             named_rooms: 0,
             everyone: RoomKey(0),
             pending: BTreeMap::new(),
@@ -232,7 +235,7 @@ impl Shard {
         let turn = &mut Turn { now, host };
         // What is announced to a room that is known here joins what waits for its members: they get it in one write.
         if let Input::Batch(batch) = input {
-            if !self.by_name.contains_key(&batch.batch.room) {
+            if self.room_named(&batch.batch.room).is_none() {
                 while self.serve_members(turn, usize::MAX) {}
             }
             return self.announced(batch);

@@ -13,7 +13,7 @@ impl Shard {
     /// A session that a store kept becomes an absent one of this shard, as if it had disconnected when its record says; one
     /// that was connected until the end is absent since now. One that is over its lifetime ends.
     pub(super) fn restore(&mut self, turn: &mut Turn<'_>, record: &Arc<SessionRecord>, fence: u64) {
-        if self.by_id.contains_key(&record.id) {
+        if self.session_named(&record.id).is_some() {
             return;
         }
         let now = turn.now;

@@ -9,7 +9,6 @@ use super::{Event, Output, Peer, RoomKey, SaveError, SessionKey, Shard, Turn};
 use crate::close::CloseCode;
 use crate::frame::ServerFrame;
 use crate::id::SessionId;
-use crate::position::Epoch;
 use crate::session_record::Mark;
 use crate::time::{Instant, Now};
 
@@ -52,14 +51,15 @@ impl Shard {
 
     /// How far a session has acknowledged each of its rooms.
     pub(super) fn marks(&self, key: SessionKey) -> Vec<Mark> {
-        let memberships = self.session(key).memberships.iter();
         // One whose survey is still out stands nowhere yet.
-        let known = memberships.filter(|m| m.epoch != Epoch::UNKNOWN);
-        let mark = |m: &Membership| {
+        let known = self.session(key).memberships.iter().filter(|m| m.is_settled());
+        // As long as its session it is kept, so it takes no more room than it needs.
+        let mut marks = Vec::with_capacity(known.clone().count());
+        marks.extend(known.map(|m: &Membership| {
             let room = self.room(m.room).name.clone();
             Mark { room, acked: m.acked(), begin: m.begin, is_added: m.is_added }
-        };
-        known.map(mark).collect()
+        }));
+        marks
     }
 
     /// A save was answered: a connection that waited for it is greeted, or sent away.
@@ -70,7 +70,7 @@ impl Shard {
         waiting: Option<Peer>,
         result: &Result<(), SaveError>,
     ) {
-        let Some(&key) = self.by_id.get(id) else { return };
+        let Some(key) = self.session_named(id) else { return };
         let waits = waiting.is_some_and(|peer| self.resolve(peer) == Some(key));
         match result {
             Ok(()) if waits => self.kept(turn, key),

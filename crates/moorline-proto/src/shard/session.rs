@@ -159,6 +159,8 @@ pub(super) struct Session {
     pub(super) home: Option<RoomName>,
     /// Whether it is in its own rooms.
     pub(super) own_rooms: bool,
+    /// The same user's session before this one.
+    pub(super) older: Option<SessionKey>,
     /// By when acknowledgements are to be kept.
     pub(super) flush_at: Option<Instant>,
 }

@@ -15,17 +15,17 @@ use crate::time::Now;
 use crate::token::TokenSet;
 
 impl Shard {
-    /// The session, here and with this connection; one that it takes over loses its own.
-    pub(super) fn settle(&mut self, turn: &mut Turn<'_>, claim: &Claim, found: Found) -> SessionKey {
+    /// The session, here and with this connection; one that it takes over loses its own. None where it is not here any more.
+    pub(super) fn settle(&mut self, turn: &mut Turn<'_>, claim: &Claim, found: Found) -> Option<SessionKey> {
         let key = match found {
             Found::New(id, fence) => {
                 let key =
                     self.insert(Arc::new(new_record(claim, id, turn.now)), fence, claim.own_rooms, turn.now);
                 self.connect(turn.now, key, claim);
-                return key;
+                return Some(key);
             }
             Found::Here(id) => {
-                let key = self.by_id[&id];
+                let key = self.session_named(&id)?;
                 self.drop_connection(
                     turn,
                     key,
@@ -41,7 +41,7 @@ impl Shard {
         };
         self.renew(key, claim);
         self.connect(turn.now, key, claim);
-        key
+        Some(key)
     }
 
     /// Puts a session into the shard's tables.
@@ -52,7 +52,6 @@ impl Shard {
         own_rooms: bool,
         now: Now,
     ) -> SessionKey {
-        let (id, user) = (record.id.clone(), record.user.clone());
         let index = self.sessions.insert(Session {
             record,
             fence,
@@ -65,13 +64,11 @@ impl Shard {
             memberships: Vec::new(),
             home: None,
             own_rooms,
+            older: None,
             flush_at: None,
         });
         let key = SessionKey(number(index));
-        self.by_id.insert(id, key);
-        if let Some(user) = user {
-            self.users.entry(user).or_default().push(key);
-        }
+        self.index_session(key);
         key
     }
 

@@ -45,7 +45,7 @@ impl Shard {
 
     /// Tells the holder of a stream, where it is here and connected, that somebody asks it to stop. Whoever appends next is told anyway.
     pub(super) fn stream_cancel(&mut self, turn: &mut Turn<'_>, cancel: &Cancel) {
-        let Some(&key) = self.by_id.get(&cancel.holder) else { return };
+        let Some(key) = self.session_named(&cancel.holder) else { return };
         let Cancel { room, stream, by, .. } = cancel.clone();
         self.send_frame(turn, key, &ServerFrame::StreamCancel { room, stream, by });
     }
