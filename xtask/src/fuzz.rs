@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::counts::Counts;
 use crate::job;
-use crate::shop::Shop;
+use crate::shop::{self, Shop};
 use crate::stages::Verdict;
 
 /// Tells this program that it is called in the place of the compiler.
@@ -56,7 +56,8 @@ const SLACK: Duration = Duration::from_secs(120);
 pub(crate) fn compile(words: &[OsString]) -> ExitCode {
     let Some((compiler, arguments)) = words.split_first() else { return ExitCode::from(2) };
     let mut command = Command::new(compiler);
-    command.args(arguments);
+    // libFuzzer does not run where it is static.
+    command.args(arguments.iter().filter(|word| *word != shop::STATIC));
     if let Some(name) = crate_name(arguments) {
         command.args(GUIDED);
         if !LARGE.contains(&name) {

@@ -8,6 +8,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
+/// What makes a program that needs no library of the system.
+pub(crate) const STATIC: &str = "-Ctarget-feature=+crt-static";
+
 /// The places that the chores work in.
 pub(crate) struct Shop {
     /// The repository.
@@ -77,7 +80,7 @@ impl Shop {
         if self.is_static() {
             let name = self.host.to_uppercase().replace('-', "_");
             command.env("CARGO_BUILD_TARGET", &self.host);
-            command.env(format!("CARGO_TARGET_{name}_RUSTFLAGS"), "-Ctarget-feature=+crt-static");
+            command.env(format!("CARGO_TARGET_{name}_RUSTFLAGS"), STATIC);
         }
         command
     }
