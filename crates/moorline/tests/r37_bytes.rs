@@ -1,4 +1,4 @@
-//! What a connection costs a whole node in bytes of the allocator: sockets, tasks, shard, store and counts. The clients are bare sockets,
+//! What a connection and a delivery cost a whole node of the allocator: sockets, tasks, shard, store and counts. The clients are bare sockets,
 //! which hold none.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail where it stands")]
@@ -7,6 +7,7 @@ use std::alloc::System;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::num::NonZeroU32;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -115,8 +116,16 @@ fn held_at_rest() -> isize {
     least
 }
 
+/// The tests of this file count for the whole process, so they take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn my_turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn r37_an_idle_connection_costs_few_bytes_and_no_more_after_traffic() {
+    let _turn = my_turn();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (node, address) = start(&runtime);
     let mut sockets: Vec<TcpStream> = Vec::with_capacity(CONNECTIONS);
@@ -131,4 +140,43 @@ fn r37_an_idle_connection_costs_few_bytes_and_no_more_after_traffic() {
     println!("{idle} bytes each, {after} after traffic");
     assert!(idle <= CONNECTION_BYTES, "{idle} bytes for each connection");
     assert!(after * 100 <= idle * 105, "{after} bytes after traffic, {idle} before");
+}
+
+/// What a broadcast of so many messages allocates, until everyone has all of them.
+fn allocations(runtime: &Runtime, node: &Node, sockets: &mut [TcpStream], messages: usize) -> usize {
+    let before = ALLOCATOR.stats().allocations;
+    for number in 1..=messages {
+        let text = if number == messages { "!" } else { "again" };
+        let publish = format!(r#"{{"to":{{"room":"lobby"}},"message":{{"type":"said","text":"{text}"}}}}"#);
+        runtime.block_on(node.publish(Publish::parse(&publish).unwrap(), "test")).unwrap();
+    }
+    // Read without a buffer that grows: nothing else has this mark.
+    let mut buffer = [0; 4096];
+    for socket in sockets {
+        let mut has_all = false;
+        while !has_all {
+            let count = socket.read(&mut buffer).expect("what is waited for comes");
+            assert!(count > 0, "the connection ended");
+            has_all = buffer[..count].contains(&b'!');
+        }
+    }
+    ALLOCATOR.stats().allocations - before
+}
+
+#[test]
+fn r37_a_delivery_allocates_nothing() {
+    const MESSAGES: usize = 200;
+    let _turn = my_turn();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (node, address) = start(&runtime);
+    let mut sockets: Vec<TcpStream> = (0..FIRST).map(|user| connect(address, user)).collect();
+    publish(&runtime, &node, &mut sockets, WARM, "warmed");
+    let few = allocations(&runtime, &node, &mut sockets, MESSAGES);
+    sockets.extend((FIRST..CONNECTIONS).map(|user| connect(address, user)));
+    publish(&runtime, &node, &mut sockets, FIRST, "warmed");
+    let many = allocations(&runtime, &node, &mut sockets, MESSAGES);
+    let deliveries = (CONNECTIONS - FIRST) * MESSAGES;
+    println!("{few} allocations for {FIRST} receivers, {many} for {CONNECTIONS}");
+    // How many messages leave together is the scheduler's choice, and each time costs a few.
+    assert!(many.saturating_sub(few) * 50 < deliveries, "{few} allocations for few, {many} for many");
 }
