@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::client::Manners;
+use crate::manners::Manners;
 use crate::streams::Subject;
 
 /// Measures Moorline's CPU and memory against a bare epoll loop, in alternating rounds.
@@ -123,6 +123,9 @@ pub(crate) struct Crowd {
     /// How the server begins a connection
     #[arg(long)]
     pub(crate) manners: Manners,
+    /// Length of the text in each message that clients publish, bytes
+    #[arg(long)]
+    pub(crate) payload: u32,
 }
 
 #[derive(Debug, Args)]

@@ -17,7 +17,15 @@ mod frame;
 #[cfg(target_os = "linux")]
 mod lane;
 #[cfg(target_os = "linux")]
+mod http;
+#[cfg(target_os = "linux")]
+mod manners;
+#[cfg(target_os = "linux")]
 mod measure;
+#[cfg(target_os = "linux")]
+mod pace;
+#[cfg(target_os = "linux")]
+mod peers;
 #[cfg(target_os = "linux")]
 mod process;
 #[cfg(target_os = "linux")]

@@ -18,7 +18,7 @@ pub(crate) use self::trials::Subject;
 use self::trials::Trial;
 use crate::args;
 use crate::bars::{Bar, Measured, measured};
-use crate::client::Manners;
+use crate::manners::Manners;
 use crate::measure::{self, Cpu};
 use crate::process;
 use crate::rounds::{self, DESCRIPTORS_BESIDES};

@@ -13,8 +13,9 @@ use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendFlags};
 
 use super::heard::Frame;
-use crate::client::{self, ACCEPT, KEY, NAP};
+use crate::client::{self, NAP};
 use crate::frame::{self, Scanner, shown};
+use crate::manners::{ACCEPT, KEY, closing};
 
 const EVENTS: usize = 4096;
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -181,7 +182,7 @@ impl Link {
                 }
                 frame::PING => out.extend_from_slice(&frame::pong(payload)),
                 frame::PONG => {}
-                frame::CLOSE => bail!("the server closed: {}", client::closing(payload)),
+                frame::CLOSE => bail!("the server closed: {}", closing(payload)),
                 _ => bail!("a frame with opcode {opcode}"),
             }
             Ok(())
