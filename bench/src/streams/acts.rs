@@ -5,10 +5,11 @@ use anyhow::{Result, ensure};
 use super::scene::{Paced, Scene};
 use super::schedule::Plan;
 use super::trials::{Buffers, LONGEST, PER_ROOM};
-use super::{Reading, Stage};
+
 use crate::bars::Bar;
-use crate::measure;
 use crate::http::Http;
+use crate::measure;
+use crate::stage::{Reading, Stage};
 
 /// What the sleeper's kernel keeps for it. It would keep megabytes of unread frames otherwise, and the server could not know.
 const SLEEPER_BYTES: usize = 64 * 1024;
