@@ -12,7 +12,6 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::args;
 use crate::client::Crowd;
-use crate::manners::Manners;
 use crate::pace::{self, Pace, Waits};
 use crate::process::{Launch, Output, Running};
 use crate::publish;
@@ -142,6 +141,7 @@ impl Remote {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manners::Manners;
 
     #[test]
     fn each_order_is_answered_by_a_line() {

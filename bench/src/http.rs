@@ -101,9 +101,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// A server for one connection: gives the answers in turn and hands back what it was sent.
-    pub(crate) fn serve(
-        answers: &'static [&'static str],
-    ) -> (SocketAddrV4, thread::JoinHandle<Vec<String>>) {
+    pub(crate) fn serve(answers: &'static [&'static str]) -> (SocketAddrV4, thread::JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let std::net::SocketAddr::V4(address) = listener.local_addr().unwrap() else { panic!() };
         let server = thread::spawn(move || {

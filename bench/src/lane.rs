@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use crate::manners::Manners;
 use crate::crowd::Remote;
+use crate::manners::Manners;
 use crate::measure::{self, Cpu};
 use crate::pace::{Pace, Waits};
 use crate::publish::Publisher;
@@ -18,7 +18,7 @@ pub(crate) const BURST: u32 = 100;
 /// Bursts before anything is measured: more messages than a room keeps by default.
 const WARM_BURSTS: u32 = 11;
 /// What a block takes of a slow server's processor; of a fast one's it takes less.
-const BLOCK: Duration = Duration::from_millis(500);
+const BLOCK_US: f64 = 500_000.0;
 /// How long a slow server is measured in one round for one kind of publication, beside the block that is under way then.
 const KIND_LIMIT: Duration = Duration::from_secs(8);
 
@@ -111,8 +111,8 @@ impl Lane {
     /// Warms up for a kind of publication, which it also reckons the size of a block from: `times`, or fewer where the server is slow.
     pub(crate) fn begin(&mut self, times: u32, count: u32) -> Result<()> {
         let publication_us = self.block(1, count)? * f64::from(count) * f64::from(self.connections);
-        // At most `times`.
-        self.times = (BLOCK.as_secs_f64() * 1e6 / publication_us).clamp(1.0, f64::from(times)) as u32;
+        let fits = |times: &u32| f64::from(*times) * publication_us <= BLOCK_US;
+        self.times = (1..=times).take_while(fits).last().unwrap_or(1);
         self.spent = Duration::ZERO;
         Ok(())
     }
@@ -176,8 +176,7 @@ impl Lane {
 
     /// Clients publish by themselves.
     pub(crate) fn pace(&mut self, pace: Pace) -> Result<Waits> {
-        self.delivered +=
-            u64::from(pace.publications) * u64::from(pace.burst) * u64::from(self.connections);
+        self.delivered += u64::from(pace.publications) * u64::from(pace.burst) * u64::from(self.connections);
         let waits = self.crowd.pace(pace);
         waits.map_err(|error| error.context(self.server.process.last_words()))
     }

@@ -28,7 +28,13 @@ struct Kind {
 const KINDS: [Kind; 4] = [
     Kind { name: "50 per second", voice: Voice::Socket, burst: 1, per_second: Some(50), bar: Some(BAR) },
     Kind { name: "one after the other", voice: Voice::Socket, burst: 1, per_second: None, bar: None },
-    Kind { name: "10 bursts of 10 per second", voice: Voice::Socket, burst: 10, per_second: Some(10), bar: None },
+    Kind {
+        name: "10 bursts of 10 per second",
+        voice: Voice::Socket,
+        burst: 10,
+        per_second: Some(10),
+        bar: None,
+    },
     Kind { name: "50 per second over HTTP", voice: Voice::Http, burst: 1, per_second: Some(50), bar: None },
 ];
 
@@ -91,7 +97,7 @@ impl Kind {
         let every = self.per_second.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate);
         // Without a pace as many as of the first kind.
         let rate = self.per_second.or(KINDS[0].per_second).unwrap_or(1);
-        let publications = (f64::from(rate) * length.as_secs_f64()) as u32;
+        let publications = rate * u32::try_from(length.as_secs())?;
         let pace = Pace { voice, publications, burst: self.burst, every };
         lane.pace(pace).with_context(|| format!("{}, {}", self.name, lane.subject))
     }
@@ -102,7 +108,8 @@ impl Latencies {
         let mut rows = Vec::new();
         for (kind, rounds) in KINDS.iter().zip(&self.0) {
             let mut row = |figure: &str, bar, of: fn(&Waits) -> f64| {
-                let rounds = rounds.iter().map(|[floor, server]| [of(floor) / 1e3, of(server) / 1e3]).collect();
+                let rounds =
+                    rounds.iter().map(|[floor, server]| [of(floor) / 1e3, of(server) / 1e3]).collect();
                 rows.push(Row { figure: format!("{}: {figure}, ms", kind.name), rounds, digits: 2, bar });
             };
             row("p50", None, |waits| waits.p50_us);

@@ -17,9 +17,9 @@ mod floor;
 #[cfg(target_os = "linux")]
 mod frame;
 #[cfg(target_os = "linux")]
-mod lane;
-#[cfg(target_os = "linux")]
 mod http;
+#[cfg(target_os = "linux")]
+mod lane;
 #[cfg(target_os = "linux")]
 mod latency;
 #[cfg(target_os = "linux")]

@@ -79,8 +79,7 @@ impl Waits {
     fn of(histogram: &Histogram<u64>) -> Self {
         // Less than 2^53 nanoseconds.
         let us = |ns: u64| ns as f64 / 1e3;
-        let [p50_us, p90_us, p99_us, p999_us] =
-            SHARES.map(|share| us(histogram.value_at_percentile(share)));
+        let [p50_us, p90_us, p99_us, p999_us] = SHARES.map(|share| us(histogram.value_at_percentile(share)));
         Self { deliveries: histogram.len(), p50_us, p90_us, p99_us, p999_us, max_us: us(histogram.max()) }
     }
 

@@ -101,9 +101,7 @@ impl Publisher {
         match self {
             Self::Floor(_) => Ok(()),
             Self::Moorline(Moorline { http, .. }) | Self::Lines(http, _) => http.confirm().map(drop),
-            Self::Posts(http, _, due) => {
-                (0..std::mem::take(due)).try_for_each(|_| http.confirm().map(drop))
-            }
+            Self::Posts(http, _, due) => (0..std::mem::take(due)).try_for_each(|_| http.confirm().map(drop)),
             Self::Nats(stream, _) => {
                 stream.write_all(b"PING\r\n").context("asking NATS")?;
                 await_pong(stream)

@@ -133,19 +133,20 @@ impl Round<'_> {
 
     fn measure(&self, subjects: &[Subject], notes: &mut BTreeSet<String>) -> Result<Vec<Sample>> {
         let Size { connections: total, thinning } = self.size;
-        let mut lanes = subjects
-            .iter()
-            .map(|subject| Lane::start(self.setup, *subject, total).with_context(|| self.name(*subject)))
-            .collect::<Result<Vec<_>>>()?;
+        let mut lanes = Vec::new();
+        for subject in subjects {
+            let started = Lane::start(self.setup, *subject, total);
+            lanes.extend(self.spared(*subject, started, notes)?);
+        }
         for step in 2..=STEPS {
             let connections = total / STEPS * step + if step == STEPS { total % STEPS } else { 0 };
-            self.take_turns(step, &mut lanes, |lane| lane.grow(connections))?;
+            self.take_turns((step, notes), &mut lanes, |lane| lane.grow(connections))?;
         }
         for Kind { count, deliveries, blocks } in KINDS {
             let times = (deliveries / count / total).max(1);
-            self.take_turns(0, &mut lanes, |lane| lane.begin(times, count))?;
+            self.take_turns((0, notes), &mut lanes, |lane| lane.begin(times, count))?;
             for block in 0..blocks / thinning {
-                self.take_turns(block, &mut lanes, |lane| lane.measure_block(count))?;
+                self.take_turns((block, notes), &mut lanes, |lane| lane.measure_block(count))?;
             }
         }
         lanes.iter_mut().for_each(|lane| notes.append(&mut lane.notes));
@@ -155,16 +156,41 @@ impl Round<'_> {
     /// Who goes first changes from turn to turn and from round to round.
     fn take_turns(
         &self,
-        turn: u32,
-        lanes: &mut [Lane],
+        (turn, notes): (u32, &mut BTreeSet<String>),
+        lanes: &mut Vec<Lane>,
         mut each: impl FnMut(&mut Lane) -> Result<()>,
     ) -> Result<()> {
         let first = (self.number + turn) as usize % lanes.len();
+        let mut failed = BTreeSet::new();
         for index in (first..lanes.len()).chain(0..first) {
             let lane = &mut lanes[index];
-            each(lane).with_context(|| self.name(lane.subject))?;
+            let done = each(lane);
+            if self.spared(lane.subject, done, notes)?.is_none() {
+                failed.insert(index);
+            }
         }
+        let mut index = 0..;
+        lanes.retain(|_| index.next().is_some_and(|index| !failed.contains(&index)));
         Ok(())
+    }
+
+    /// Where another server fails the others go on without it, with a note.
+    fn spared<T>(
+        &self,
+        subject: Subject,
+        done: Result<T>,
+        notes: &mut BTreeSet<String>,
+    ) -> Result<Option<T>> {
+        match (done, subject) {
+            (Ok(done), _) => Ok(Some(done)),
+            (Err(error), Subject::Peer(_)) => {
+                let text = format!("{error:#}").replace(['\n', '\r'], " ");
+                let (name, connections) = (self.name(subject), self.size.connections);
+                notes.insert(format!("{name} with {connections} connections is left out in a round: {text}"));
+                Ok(None)
+            }
+            (Err(error), subject) => Err(error.context(subject)),
+        }
     }
 
     fn name(&self, subject: Subject) -> String {

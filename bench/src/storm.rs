@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::manners::Manners;
 use crate::crowd::Remote;
 use crate::lane::{self, BURST};
+use crate::manners::Manners;
 use crate::measure::Cpu;
 use crate::server::{Server, Setup};
 

@@ -40,7 +40,8 @@ fn folder() -> Result<PathBuf> {
 
 fn need(Need { path, package }: &Need) -> Result<()> {
     let is_there = path.is_file()
-        || env::split_paths(&env::var_os("PATH").unwrap_or_default()).any(|folder| folder.join(path).is_file());
+        || env::split_paths(&env::var_os("PATH").unwrap_or_default())
+            .any(|folder| folder.join(path).is_file());
     ensure!(is_there, "{} is missing: `apt-get install {package}`", path.display());
     Ok(())
 }

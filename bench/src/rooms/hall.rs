@@ -88,7 +88,7 @@ impl Hall {
     pub(crate) fn publish(&mut self, per_second: u32, length: Duration) -> Result<Paced> {
         let mut zipf = Zipf::new(self.plan.rooms(), SEED);
         let data = "x".repeat(DATA_BYTES);
-        let total = (f64::from(per_second) * length.as_secs_f64()) as u32;
+        let total = per_second * u32::try_from(length.as_secs())?;
         let (begun, every) = (Instant::now(), Duration::from_secs(1) / per_second);
         let mut next = 0;
         while next < total {
@@ -112,7 +112,7 @@ impl Hall {
 
     /// Sessions leave rooms and join them again, each when it is due, until all is answered.
     pub(crate) fn churn(&mut self, per_second: u32, length: Duration) -> Result<Paced> {
-        let turns = (f64::from(per_second) * length.as_secs_f64()) as usize;
+        let turns = usize::try_from(u64::from(per_second) * length.as_secs())?;
         let turns = turns / (2 * self.plan.sessions) * 2 * self.plan.sessions;
         let (begun, every) = (Instant::now(), Duration::from_secs(1) / per_second);
         let before = self.heard.answers;

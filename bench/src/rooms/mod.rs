@@ -33,8 +33,10 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
-    pub(crate) const FULL: Self =
-        Self { plan: Plan { sessions: 2_000, per_session: 50, per_room: 10 }, length: Duration::from_secs(10) };
+    pub(crate) const FULL: Self = Self {
+        plan: Plan { sessions: 2_000, per_session: 50, per_room: 10 },
+        length: Duration::from_secs(10),
+    };
     /// A look, not a measurement.
     pub(crate) const QUICK: Self =
         Self { plan: Plan { sessions: 200, per_session: 50, per_room: 10 }, length: Duration::from_secs(1) };
@@ -117,17 +119,33 @@ fn busy(stage: &mut Stage<'_>, scale: Scale) -> Result<Vec<Reading>> {
     let name = |figure: &str| format!("{} rooms of {}: {figure}", plan.rooms(), plan.per_room);
     let joins = joins as f64;
     Ok(vec![
-        Reading::new(name("resident bytes per session, in no room"), (connected - warm) / (plan.sessions - tenth) as f64, 0),
-        Reading::new(name("resident bytes per room, with its first member"), (opened - connected) / plan.rooms() as f64, 0),
+        Reading::new(
+            name("resident bytes per session, in no room"),
+            (connected - warm) / (plan.sessions - tenth) as f64,
+            0,
+        ),
+        Reading::new(
+            name("resident bytes per room, with its first member"),
+            (opened - connected) / plan.rooms() as f64,
+            0,
+        ),
         Reading::new(name("resident bytes per membership besides"), (joined - opened) / joins, 0),
         Reading::new(name("server CPU per join, µs"), join_us / joins, 1),
-        Reading::new(name("Zipf, 2,000 publications per second: delivered before the last was due ÷ all"), published.in_time, 4)
-            .must(Bar::AtLeast(0.99)),
+        Reading::new(
+            name("Zipf, 2,000 publications per second: delivered before the last was due ÷ all"),
+            published.in_time,
+            4,
+        )
+        .must(Bar::AtLeast(0.99)),
         Reading::new(name("server CPU per delivery, µs"), publish_us / published.count as f64, 2),
         Reading::new(name("due until a member has it, p50, ms"), hall.wait_us(50.0) / 1e3, 2),
         Reading::new(name("due until a member has it, p99, ms"), hall.wait_us(99.0) / 1e3, 2),
-        Reading::new(name("10,000 joins and leaves per second: answered before the last was due ÷ asked"), churned.in_time, 4)
-            .must(Bar::AtLeast(0.99)),
+        Reading::new(
+            name("10,000 joins and leaves per second: answered before the last was due ÷ asked"),
+            churned.in_time,
+            4,
+        )
+        .must(Bar::AtLeast(0.99)),
         Reading::new(name("server CPU per join or leave, µs"), churn_us / churned.count as f64, 1),
         Reading::new(
             name("server CPU of 10,000 joins and leaves per second, % of its core"),

@@ -52,8 +52,7 @@ fn rate_readings(scene: &Scene, plan: Plan, paced: &Paced, cpu_us: f64) -> Vec<R
 
 /// The first of each room's are opened before anything is counted, so that what a room takes is not in the figure.
 pub(super) fn empty(stage: &mut Stage<'_>, rooms: u32) -> Result<Vec<Reading>> {
-    let mut openers: Vec<Http> =
-        (0..OPENERS).map(|_| Http::connect(stage.address)).collect::<Result<_>>()?;
+    let mut openers: Vec<Http> = (0..OPENERS).map(|_| Http::connect(stage.address)).collect::<Result<_>>()?;
     for room in 0..rooms {
         open_over_http(&mut openers, &[(room, 0)])?;
     }
