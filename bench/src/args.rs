@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::client::Manners;
+use crate::manners::Manners;
 use crate::streams::Subject;
 
 /// Measures Moorline's CPU and memory against a bare epoll loop, in alternating rounds.
@@ -51,6 +51,12 @@ pub(crate) enum Command {
     Durable(Durable),
     /// Measures streams, in memory and on disk: the rate, the memory of open ones, readers that slept or join late
     Streams(Streams),
+    /// Measures how long messages take from a publisher to each client, floor and server in turns
+    Latency(Latency),
+    /// Measures 10,000 rooms of 10 members, in memory and on disk: memory, publications by Zipf's law, heartbeats, joining and leaving
+    Rooms(Rooms),
+    /// Measures everything that has a bar, and other servers beside it, and prints or writes the tables of docs/performance.md
+    Figures(Figures),
     /// The bare epoll loop (started by the benchmark)
     #[command(hide = true)]
     Floor(Floor),
@@ -107,6 +113,66 @@ pub(crate) struct Streams {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Latency {
+    /// Clients, all in one room
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(20..=500_000))]
+    pub(crate) connections: u32,
+    /// Rounds on the same servers [default: 9; with --quick 2]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: Option<u32>,
+    /// Length of the text in each message, bytes
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(0..=16_384))]
+    pub(crate) payload: u32,
+    /// A tenth of it or less: a look, not a measurement
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// The server's release binary [default: `moorline` beside this program]
+    #[arg(long)]
+    pub(crate) bin: Option<PathBuf>,
+    /// A variable for the servers' environment (KEY=VALUE), for instance a setting; repeatable
+    #[arg(long, value_parser = variable)]
+    pub(crate) server_env: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rooms {
+    /// Rounds, each with servers of its own [default: 3; with --quick 1]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: Option<u32>,
+    /// A tenth of it or less: a look, not a measurement
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// The server's release binary [default: `moorline` beside this program]
+    #[arg(long)]
+    pub(crate) bin: Option<PathBuf>,
+    /// A variable for the servers' environment (KEY=VALUE), for instance a setting; repeatable
+    #[arg(long, value_parser = variable)]
+    pub(crate) server_env: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Figures {
+    /// Rounds of everything that is measured in rounds [default: 5; with --quick 1]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: Option<u32>,
+    /// Other servers, separated by commas; `none` for none [default: all of bench/peers]
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) peers: Vec<String>,
+    /// Put tables and picture into docs/performance.md and docs/performance.svg
+    #[arg(long)]
+    pub(crate) write: bool,
+    /// A tenth of it or less: a look, not a measurement
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// The server's release binary [default: `moorline` beside this program]
+    #[arg(long)]
+    pub(crate) bin: Option<PathBuf>,
+    /// A variable for the servers' environment (KEY=VALUE), for instance a setting; repeatable
+    #[arg(long, value_parser = variable)]
+    pub(crate) server_env: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Floor {
     /// Address to listen on; publications are asked for on stdin, `publish COUNT` a line
     #[arg(long)]
@@ -123,6 +189,9 @@ pub(crate) struct Crowd {
     /// How the server begins a connection
     #[arg(long)]
     pub(crate) manners: Manners,
+    /// Length of the text in each message that clients publish, bytes
+    #[arg(long)]
+    pub(crate) payload: u32,
 }
 
 #[derive(Debug, Args)]

@@ -13,7 +13,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
-use crate::frame::{self, Scanner, Text};
+use crate::frame::{self, Scanner};
+use crate::manners::{ACCEPT, Manners, Talk};
 
 /// Between two looks at the sockets. Whoever sleeps in epoll makes the server pay for waking it at every write.
 pub(crate) const NAP: Duration = Duration::from_micros(150);
@@ -30,37 +31,13 @@ const CONNECT_LIMIT: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 /// Without any progress for this long, a wait is given up.
 pub(crate) const STALL_LIMIT: Duration = Duration::from_secs(10);
 
-pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-pub(crate) const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-
-/// How a server begins a connection, and what its clients say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Manners {
-    /// With `connection_established`.
-    Greets,
-    /// The same; clients name their sessions, and resume them when they come back.
-    Resumes,
-    /// With nothing, as the floor.
-    Silent,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Upgrading,
-    Greeting,
-    Open,
-}
-
 #[derive(Debug)]
 struct Peer {
     socket: OwnedFd,
-    phase: Phase,
     /// The beginning of the upgrade's answer, when it came in parts.
     answer: Vec<u8>,
     scanner: Scanner,
-    last_id: u64,
-    /// Its session is there already.
-    resumes: bool,
+    talk: Talk,
 }
 
 pub(crate) struct Crowd {
@@ -91,6 +68,29 @@ impl Crowd {
         })
     }
 
+    pub(crate) fn server(&self) -> SocketAddrV4 {
+        self.server
+    }
+
+    pub(crate) fn manners(&self) -> Manners {
+        self.manners
+    }
+
+    /// Clients that are established.
+    pub(crate) fn open(&self) -> u64 {
+        self.open as u64
+    }
+
+    /// Messages received since the beginning.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    /// The number of the last message that anyone has.
+    pub(crate) fn last_id(&self) -> Result<u64> {
+        self.peers.iter().map(|peer| peer.talk.last_id).max().context("nobody is connected")
+    }
+
     /// Opens connections until there are `total`, each established.
     pub(crate) fn grow(&mut self, total: usize) -> Result<()> {
         let mut progress = Progress::new(self.open as u64);
@@ -99,7 +99,7 @@ impl Crowd {
             while self.peers.len() < total && self.peers.len() - self.open < window {
                 self.connect().with_context(|| format!("connecting client {}", self.peers.len()))?;
             }
-            self.look()?;
+            self.look(&mut |_| Ok(()))?;
             if progress.stalled(self.open as u64) {
                 bail!("only {} of {total} connections were established; none for {STALL_LIMIT:?}", self.open);
             }
@@ -109,7 +109,7 @@ impl Crowd {
 
     /// All clients go, without a word. Those that are opened next come back to their sessions.
     pub(crate) fn leave(&mut self) {
-        self.left = self.peers.drain(..).map(|peer| peer.last_id).collect();
+        self.left = self.peers.drain(..).map(|peer| peer.talk.last_id).collect();
         self.open = 0;
     }
 
@@ -117,7 +117,7 @@ impl Crowd {
     pub(crate) fn receive(&mut self, total: u64) -> Result<()> {
         let mut progress = Progress::new(self.delivered);
         while self.delivered < total {
-            self.look()?;
+            self.look(&mut |_| Ok(()))?;
             if progress.stalled(self.delivered) {
                 bail!("{} of {total} deliveries arrived; none for {STALL_LIMIT:?}", self.delivered);
             }
@@ -126,124 +126,98 @@ impl Crowd {
         Ok(())
     }
 
+    /// The first client says something.
+    pub(crate) fn say(&mut self, frames: &[u8]) -> Result<()> {
+        let peer = self.peers.first().context("nobody is connected")?;
+        let sent = net::send(&peer.socket, frames, SendFlags::NOSIGNAL).context("publishing")?;
+        ensure!(sent == frames.len(), "the first client's socket took {sent} of {} bytes", frames.len());
+        Ok(())
+    }
+
     fn connect(&mut self) -> Result<()> {
         let index = self.peers.len();
         let socket = dial(self.server, source(index)?)?;
         let last_id = self.left.get(index).copied();
-        let mut query = format!("user=u{index}");
-        if self.manners == Manners::Resumes {
-            query += &format!("&session=s{index}");
-        }
-        if let Some(last_id) = last_id {
-            query += &format!("&last_message_id={last_id}");
-        }
-        let request = format!(
-            "GET /ws/bench?{query} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n",
-            self.server
-        );
+        let request = self.manners.request(self.server, index, last_id);
         let sent =
             net::send(&socket, request.as_bytes(), SendFlags::NOSIGNAL).context("sending the upgrade")?;
         ensure!(sent == request.len(), "a new socket did not take the upgrade request");
         epoll::add(&self.epoll, &socket, EventData::new_u64(index as u64), EventFlags::IN)?;
         self.peers.push(Peer {
             socket,
-            phase: Phase::Upgrading,
             answer: Vec::new(),
             scanner: Scanner::default(),
-            last_id: last_id.unwrap_or(0),
-            resumes: last_id.is_some(),
+            talk: Talk::new(self.manners, last_id),
         });
         Ok(())
     }
 
-    /// Reads whatever has arrived; naps if that was not much.
-    fn look(&mut self) -> Result<()> {
+    /// Reads what has arrived, and naps if that was not much. `each` is called with the number of every message.
+    pub(crate) fn look(&mut self, each: &mut impl FnMut(u64) -> Result<()>) -> Result<()> {
+        if !self.glance(each)? {
+            thread::sleep(NAP);
+        }
+        Ok(())
+    }
+
+    /// Reads what has arrived. Whether that was so much that more may be there.
+    pub(crate) fn glance(&mut self, each: &mut impl FnMut(u64) -> Result<()>) -> Result<bool> {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         match epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&now)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error).context("epoll"),
         }
         let busy = self.events.len() == EVENTS;
+        let delivered = &mut self.delivered;
+        let mut counted = |id| {
+            *delivered += 1;
+            each(id)
+        };
         for event in self.events.drain(..) {
             let index = usize::try_from(event.data.u64())?;
             let peer = &mut self.peers[index];
-            let before = peer.phase;
-            self.delivered += peer
-                .read(&mut self.buffer, self.manners)
+            let was_open = peer.talk.is_open();
+            peer.read(&mut self.buffer, &mut counted)
                 .with_context(|| format!("client {index} of {}", self.server))?;
-            self.open += usize::from(before != Phase::Open && peer.phase == Phase::Open);
+            self.open += usize::from(!was_open && peer.talk.is_open());
         }
-        if !busy {
-            thread::sleep(NAP);
-        }
-        Ok(())
+        Ok(busy)
     }
 }
 
 impl Peer {
-    /// The number of messages that came.
-    fn read(&mut self, buffer: &mut [u8], manners: Manners) -> Result<u64> {
+    fn read(&mut self, buffer: &mut [u8], each: &mut impl FnMut(u64) -> Result<()>) -> Result<()> {
         let length = match net::recv(&self.socket, &mut *buffer, RecvFlags::DONTWAIT) {
             Ok((0, _)) => bail!("the server ended the connection"),
             Ok((length, _)) => length,
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(0),
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
             Err(error) => return Err(error).context("receiving"),
         };
-        if self.phase != Phase::Upgrading {
-            return self.frames(&buffer[..length]);
+        if !self.talk.is_upgrading() {
+            return self.frames(&buffer[..length], each);
         }
         self.answer.extend_from_slice(&buffer[..length]);
         let Some(end) = memmem::find(&self.answer, b"\r\n\r\n") else {
             ensure!(self.answer.len() < ANSWER_MAX_BYTES, "an endless answer to the upgrade");
-            return Ok(0);
+            return Ok(());
         };
         let answer = std::mem::take(&mut self.answer);
         let (head, rest) = answer.split_at(end + 4);
         let upgraded = head.starts_with(b"HTTP/1.1 101 ") && memmem::find(head, ACCEPT).is_some();
         ensure!(upgraded, "the upgrade was answered by {}", frame::shown(&answer));
-        self.phase = if manners == Manners::Silent { Phase::Open } else { Phase::Greeting };
-        self.frames(rest)
+        self.talk.upgraded();
+        self.frames(rest, each)
     }
 
-    fn frames(&mut self, bytes: &[u8]) -> Result<u64> {
-        let Self { socket, phase, scanner, last_id, resumes, .. } = self;
-        let mut deliveries = 0;
-        scanner.feed(bytes, |opcode, payload| {
-            match opcode {
-                frame::TEXT => match frame::classify(payload)? {
-                    Text::Delivery(id) => {
-                        ensure!(*phase == Phase::Open, "a message came before the greeting");
-                        ensure!(id > *last_id, "message {id} came after message {last_id}");
-                        *last_id = id;
-                        deliveries += 1;
-                    }
-                    Text::Greeting => {
-                        ensure!(*phase == Phase::Greeting, "an unexpected greeting");
-                        let resumed = memmem::find(payload, br#""resumed":true"#).is_some();
-                        ensure!(resumed == *resumes, "resumed: {resumed}, in {}", frame::shown(payload));
-                        *phase = Phase::Open;
-                    }
-                    Text::Aside => {}
-                },
-                frame::PING => {
-                    net::send(&*socket, &frame::pong(payload), SendFlags::NOSIGNAL)
-                        .context("sending a pong")?;
-                }
-                frame::PONG => {}
-                frame::CLOSE => bail!("the server closed: {}", closing(payload)),
-                _ => bail!("a frame with opcode {opcode}"),
-            }
-            Ok(())
-        })?;
-        Ok(deliveries)
-    }
-}
-
-pub(crate) fn closing(payload: &[u8]) -> String {
-    match payload {
-        [a, b, reason @ ..] => format!("{} {}", u16::from_be_bytes([*a, *b]), frame::shown(reason)),
-        _ => "without a code".to_owned(),
+    fn frames(&mut self, bytes: &[u8], each: &mut impl FnMut(u64) -> Result<()>) -> Result<()> {
+        let Self { socket, scanner, talk, .. } = self;
+        let mut said = Vec::new();
+        scanner.feed(bytes, |opcode, payload| talk.hear((opcode, payload), &mut said, each))?;
+        if !said.is_empty() {
+            let sent = net::send(&*socket, &said, SendFlags::NOSIGNAL).context("answering")?;
+            ensure!(sent == said.len(), "a socket took {sent} of {} bytes", said.len());
+        }
+        Ok(())
     }
 }
 

@@ -38,29 +38,46 @@ struct Publishing {
     waits_us: Vec<f64>,
 }
 
+/// Everything that was measured, as lines of tables.
+pub(crate) struct Durability {
+    /// In memory and on disk; the first is one sender's CPU, which has the bar.
+    pub(crate) publishing: Vec<Row>,
+    /// Live and replayed; the second is the rate beyond the handshakes.
+    pub(crate) returning: Vec<Row>,
+}
+
 pub(crate) fn run(options: &args::Durable) -> Result<()> {
     let binary = server::find_binary(options.bin.as_deref())?;
     let mut notes = BTreeSet::new();
-    let sessions = fitting(options.sessions, process::raise_descriptor_limit()?, &mut notes);
     let setup = rounds::setup(Some(binary), &options.server_env, options.payload, &mut notes);
+    let durability = measure(&setup, (options.rounds, options.sessions), &mut notes)?;
+    println!("{}", table(["in memory", "on disk"], &durability.publishing));
+    println!("{}", table(["live", "replayed"], &durability.returning));
+    notes.iter().for_each(|note| println!("Note: {note}."));
+    Ok(())
+}
+
+/// So many rounds, with so many sessions that come back.
+pub(crate) fn measure(
+    setup: &Setup,
+    (rounds, sessions): (u32, u32),
+    notes: &mut BTreeSet<String>,
+) -> Result<Durability> {
+    let sessions = fitting(sessions, process::raise_descriptor_limit()?, notes);
     let mut publishings: [Vec<[Publishing; 2]>; KINDS.len()] = Default::default();
     let mut storms = Vec::new();
-    for number in 0..options.rounds {
-        eprintln!("round {} of {}", number + 1, options.rounds);
-        let mut lanes = start(&setup, number)?;
+    for number in 0..rounds {
+        eprintln!("keeping on disk, round {} of {rounds}", number + 1);
+        let mut lanes = start(setup, number)?;
         for (kind, rounds) in KINDS.iter().zip(&mut publishings) {
-            rounds.push(publish((kind, &setup), number, &mut lanes)?);
+            rounds.push(publish((kind, setup), number, &mut lanes)?);
         }
         lanes.iter_mut().for_each(|lane| notes.append(&mut lane.notes));
         drop(lanes);
-        storms.push(storm::run(&setup, sessions, &mut notes).context("sessions that come back")?);
+        storms.push(storm::run(setup, sessions, notes).context("sessions that come back")?);
     }
-    let rows: Vec<Row> =
-        KINDS.iter().zip(&publishings).flat_map(|(kind, rounds)| rows(kind, rounds)).collect();
-    println!("{}", table(["in memory", "on disk"], &rows));
-    println!("{}", table(["live", "replayed"], &storm_rows(&storms, sessions)));
-    notes.iter().for_each(|note| println!("Note: {note}."));
-    Ok(())
+    let publishing = KINDS.iter().zip(&publishings).flat_map(|(kind, rounds)| rows(kind, rounds)).collect();
+    Ok(Durability { publishing, returning: storm_rows(&storms, sessions) })
 }
 
 /// As many sessions as there are descriptors for.

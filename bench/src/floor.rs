@@ -1,5 +1,6 @@
 //! The floor: the least that a WebSocket server can do. One epoll loop, a minimal handshake, and per publication one
-//! `send()` of prebuilt bytes to each socket. It checks nothing: it exists to be divided by.
+//! `send()` of prebuilt bytes to each socket. It checks nothing: it exists to be divided by. Publications are asked for on its
+//! input, or by a client's text frame: either is `publish COUNT`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
@@ -17,6 +18,7 @@ use sha1::{Digest as _, Sha1};
 
 use crate::args::Floor as Options;
 use crate::frame;
+use crate::publish::Texts;
 
 const LISTENER: u64 = u64::MAX;
 const CONTROL: u64 = u64::MAX - 1;
@@ -54,8 +56,7 @@ struct Floor {
     requests: BTreeMap<usize, Vec<u8>>,
     unsent: BTreeMap<usize, Vec<u8>>,
     buffer: Vec<u8>,
-    data: String,
-    last_id: u64,
+    texts: Texts,
 }
 
 impl Floor {
@@ -69,8 +70,7 @@ impl Floor {
             requests: BTreeMap::new(),
             unsent: BTreeMap::new(),
             buffer: vec![0; 16 * 1024],
-            data: "x".repeat(usize::try_from(payload)?),
-            last_id: 0,
+            texts: Texts::new(payload)?,
         })
     }
 
@@ -119,7 +119,7 @@ impl Floor {
         }
     }
 
-    /// The request of a new peer; what an open one says is thrown away.
+    /// The request of a new peer, or a publication.
     fn read(&mut self, index: usize) {
         let Some(Some(peer)) = self.peers.get_mut(index) else { return };
         let length = match net::recv(&peer.socket, &mut self.buffer[..], RecvFlags::empty()) {
@@ -129,6 +129,9 @@ impl Floor {
             Err(_) => return self.forget(index),
         };
         if peer.open {
+            if let Some(count) = said(&self.buffer[..length]) {
+                self.publish(count);
+            }
             return;
         }
         let mut request = self.requests.remove(&index).unwrap_or_default();
@@ -173,12 +176,7 @@ impl Floor {
     fn publish(&mut self, count: u32) {
         let mut batch = Vec::new();
         for _ in 0..count {
-            self.last_id += 1;
-            let text = format!(
-                r#"{{"type":"m","data":"{}","room":"bench","message_id":{},"timestamp":"2026-01-01T00:00:00.000Z"}}"#,
-                self.data, self.last_id
-            );
-            frame::push_text(&mut batch, text.as_bytes());
+            frame::push_text(&mut batch, self.texts.next().as_bytes());
         }
         for index in 0..self.peers.len() {
             self.send(index, &batch);
@@ -209,6 +207,12 @@ impl Floor {
     }
 }
 
+/// How many messages a client's frame asks for. It comes whole, and masked with nothing.
+fn said(bytes: &[u8]) -> Option<u32> {
+    let order = bytes.strip_prefix(&[0x80 | frame::TEXT])?.strip_prefix(&[*bytes.get(1)?, 0, 0, 0, 0])?;
+    std::str::from_utf8(order).ok()?.strip_prefix("publish ")?.parse().ok()
+}
+
 /// The upgrade's answer, if the request has a key.
 fn answer(request: &[u8]) -> Option<String> {
     let name = memmem::find(request, b"Sec-WebSocket-Key: ")?;
@@ -228,7 +232,8 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::client::{Crowd, Manners};
+    use crate::client::Crowd;
+    use crate::manners::Manners;
 
     fn start() -> (SocketAddrV4, PipeWriter, thread::JoinHandle<Result<()>>) {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -248,6 +253,8 @@ mod tests {
         orders.write_all(b"publish 1").unwrap();
         orders.write_all(b"00\npublish 5000\n").unwrap();
         crowd.receive(20 + 20 * 100 + 20 * 5_000).unwrap();
+        crowd.say(&Manners::Silent.publication(2, "").unwrap()).unwrap();
+        crowd.receive(20 + 20 * 100 + 20 * 5_000 + 20 * 2).unwrap();
         assert!(crowd.receive(20).is_err(), "more than were due");
         drop(orders);
         floor.join().unwrap().unwrap();
@@ -261,6 +268,14 @@ mod tests {
         drop(orders);
         floor.join().unwrap().unwrap();
         assert!(format!("{:#}", crowd.receive(1).unwrap_err()).contains("client 0"));
+    }
+
+    #[test]
+    fn only_a_publication_is_understood() {
+        assert_eq!(said(&Manners::Silent.publication(100, "").unwrap()), Some(100));
+        for other in [&b""[..], b"\x81", b"\x81\x84\0\0\0\0ping", b"\x8A\x80\0\0\0\0"] {
+            assert_eq!(said(other), None);
+        }
     }
 
     #[test]

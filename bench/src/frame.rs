@@ -8,25 +8,33 @@ use memchr::memmem;
 const FRAME_MAX_BYTES: usize = 1 << 20;
 
 pub(crate) const TEXT: u8 = 0x1;
+pub(crate) const BINARY: u8 = 0x2;
 pub(crate) const CLOSE: u8 = 0x8;
 pub(crate) const PING: u8 = 0x9;
 pub(crate) const PONG: u8 = 0xA;
 
 /// Appends a whole unmasked text frame.
 pub(crate) fn push_text(out: &mut Vec<u8>, payload: &[u8]) {
-    push_head(out, payload.len(), 0);
+    push_head(out, TEXT, (payload.len(), 0));
     out.extend_from_slice(payload);
 }
 
 /// Appends a client's text frame. Its mask is zero, which is legal and saves the work.
 pub(crate) fn push_said(out: &mut Vec<u8>, payload: &[u8]) {
-    push_head(out, payload.len(), 0x80);
+    push_head(out, TEXT, (payload.len(), 0x80));
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(payload);
 }
 
-fn push_head(out: &mut Vec<u8>, length: usize, masked: u8) {
-    out.push(0x80 | TEXT);
+/// The same, binary.
+pub(crate) fn push_binary_said(out: &mut Vec<u8>, payload: &[u8]) {
+    push_head(out, BINARY, (payload.len(), 0x80));
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(payload);
+}
+
+fn push_head(out: &mut Vec<u8>, opcode: u8, (length, masked): (usize, u8)) {
+    out.push(0x80 | opcode);
     match (u8::try_from(length), u16::try_from(length)) {
         (Ok(length @ 0..=125), _) => out.push(masked | length),
         (_, Ok(length)) => {

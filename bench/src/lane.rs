@@ -1,13 +1,14 @@
 //! One server with its clients, on its way through a round.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use crate::client::Manners;
 use crate::crowd::Remote;
+use crate::manners::Manners;
 use crate::measure::{self, Cpu};
+use crate::pace::{Pace, Waits};
 use crate::publish::Publisher;
 use crate::report::{Sample, Subject};
 use crate::server::{Server, Setup};
@@ -16,15 +17,22 @@ use crate::server::{Server, Setup};
 pub(crate) const BURST: u32 = 100;
 /// Bursts before anything is measured: more messages than a room keeps by default.
 const WARM_BURSTS: u32 = 11;
+/// What a block takes of a slow server's processor; of a fast one's it takes less.
+const BLOCK_US: f64 = 500_000.0;
+/// How long a slow server is measured in one round for one kind of publication, beside the block that is under way then.
+const KIND_LIMIT: Duration = Duration::from_secs(8);
 
 pub(crate) struct Lane {
-    subject: Subject,
+    pub(crate) subject: Subject,
     server: Server,
     crowd: Remote,
     connections: u32,
     /// When the tenth was there; the others are measured.
     tenth: u32,
     delivered: u64,
+    /// Publications in a block, and how long those of the present kind took so far.
+    times: u32,
+    spent: Duration,
     handshakes_us: f64,
     singles_us: Vec<f64>,
     bursts_us: Vec<f64>,
@@ -44,15 +52,18 @@ impl Lane {
             Subject::Floor => setup.start_floor()?,
             Subject::Server => setup.start_server()?,
             Subject::Disk => setup.start_with_store(Manners::Greets)?,
+            Subject::Peer(index) => setup.start_peer(index)?,
         };
         let mut lane = Self {
             subject,
-            crowd: Remote::start(&server)?,
+            crowd: Remote::start(&server, setup.payload_bytes)?,
             rss_empty_bytes: measure::resident_bytes(server.process.id())?,
             server,
             connections: 0,
             tenth: connections / 10,
             delivered: 0,
+            times: 1,
+            spent: Duration::ZERO,
             handshakes_us: 0.0,
             singles_us: Vec::new(),
             bursts_us: Vec::new(),
@@ -87,7 +98,7 @@ impl Lane {
         Ok(())
     }
 
-    /// Sends `count` messages to everyone, `times` times. The first block warms up.
+    /// Sends `count` messages to everyone, `times` times.
     pub(crate) fn block(&mut self, times: u32, count: u32) -> Result<f64> {
         let before = self.cpu()?;
         let published = self.publish(times, count);
@@ -97,8 +108,23 @@ impl Lane {
         Ok(self.microseconds_since(&before)? / deliveries)
     }
 
-    pub(crate) fn measure_block(&mut self, times: u32, count: u32) -> Result<()> {
-        let cost = self.block(times, count)?;
+    /// Warms up for a kind of publication, which it also reckons the size of a block from: `times`, or fewer where the server is slow.
+    pub(crate) fn begin(&mut self, times: u32, count: u32) -> Result<()> {
+        let publication_us = self.block(1, count)? * f64::from(count) * f64::from(self.connections);
+        let fits = |times: &u32| f64::from(*times) * publication_us <= BLOCK_US;
+        self.times = (1..=times).take_while(fits).last().unwrap_or(1);
+        self.spent = Duration::ZERO;
+        Ok(())
+    }
+
+    /// Unless this kind has had its time.
+    pub(crate) fn measure_block(&mut self, count: u32) -> Result<()> {
+        if self.spent > KIND_LIMIT {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let cost = self.block(self.times, count)?;
+        self.spent += begun.elapsed();
         if count == 1 { &mut self.singles_us } else { &mut self.bursts_us }.push(cost);
         Ok(())
     }
@@ -146,6 +172,13 @@ impl Lane {
             self.waits_us.push(begun.elapsed().as_secs_f64() * 1e6);
         }
         Ok(())
+    }
+
+    /// Clients publish by themselves.
+    pub(crate) fn pace(&mut self, pace: Pace) -> Result<Waits> {
+        self.delivered += u64::from(pace.publications) * u64::from(pace.burst) * u64::from(self.connections);
+        let waits = self.crowd.pace(pace);
+        waits.map_err(|error| error.context(self.server.process.last_words()))
     }
 
     fn resident_bytes(&self) -> Result<u64> {

@@ -11,13 +11,25 @@ mod crowd;
 #[cfg(target_os = "linux")]
 mod durable;
 #[cfg(target_os = "linux")]
+mod figures;
+#[cfg(target_os = "linux")]
 mod floor;
 #[cfg(target_os = "linux")]
 mod frame;
 #[cfg(target_os = "linux")]
+mod http;
+#[cfg(target_os = "linux")]
 mod lane;
 #[cfg(target_os = "linux")]
+mod latency;
+#[cfg(target_os = "linux")]
+mod manners;
+#[cfg(target_os = "linux")]
 mod measure;
+#[cfg(target_os = "linux")]
+mod pace;
+#[cfg(target_os = "linux")]
+mod peers;
 #[cfg(target_os = "linux")]
 mod process;
 #[cfg(target_os = "linux")]
@@ -25,9 +37,13 @@ mod publish;
 #[cfg(target_os = "linux")]
 mod report;
 #[cfg(target_os = "linux")]
+mod rooms;
+#[cfg(target_os = "linux")]
 mod rounds;
 #[cfg(target_os = "linux")]
 mod server;
+#[cfg(target_os = "linux")]
+mod stage;
 #[cfg(target_os = "linux")]
 mod storm;
 #[cfg(target_os = "linux")]
@@ -43,6 +59,9 @@ fn main() -> std::process::ExitCode {
         None => rounds::run(&arguments.run),
         Some(Command::Durable(ref options)) => durable::run(options),
         Some(Command::Streams(ref options)) => streams::run(options),
+        Some(Command::Latency(ref options)) => latency::run(options),
+        Some(Command::Rooms(ref options)) => rooms::run(options),
+        Some(Command::Figures(ref options)) => figures::run(options),
         Some(Command::Floor(ref options)) => floor::run(options),
         Some(Command::Crowd(ref options)) => crowd::run(options),
         Some(Command::Child(ref child)) => process::become_child(child),

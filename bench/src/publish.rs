@@ -1,30 +1,98 @@
-//! Asking a server to publish: the floor by a line on its input, Moorline by HTTP over one kept connection.
+//! Asking a server to publish: the floor by a line on its input, others over HTTP or as is natural for them.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddrV4, TcpStream};
 use std::process::ChildStdin;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use memchr::memmem;
+use anyhow::{Context as _, Result, bail};
 
-use crate::frame::shown;
+use crate::http::Http;
 
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-const ANSWER_MAX_BYTES: usize = 1 << 20;
+const NATS_LIMIT: Duration = Duration::from_secs(10);
+const NATS_ANSWER_MAX_BYTES: usize = 64 * 1024;
+
+/// The messages that a server sends which has no numbers of its own.
+#[derive(Debug)]
+pub(crate) struct Texts {
+    data: String,
+    last_id: u64,
+}
+
+impl Texts {
+    pub(crate) fn new(payload_bytes: u32) -> Result<Self> {
+        Ok(Self { data: data(payload_bytes)?, last_id: 0 })
+    }
+
+    pub(crate) fn next(&mut self) -> String {
+        self.last_id += 1;
+        format!(
+            r#"{{"type":"m","data":"{}","room":"bench","message_id":{},"timestamp":"2026-01-01T00:00:00.000Z"}}"#,
+            self.data, self.last_id
+        )
+    }
+}
+
+pub(crate) fn data(payload_bytes: u32) -> Result<String> {
+    Ok("x".repeat(usize::try_from(payload_bytes)?))
+}
+
+/// How publications reach a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Way {
+    /// One `POST /publish`, a message on each line.
+    Lines,
+    /// A `POST /publish` for each message, without waiting between them.
+    Posts,
+    /// `PUB` of the NATS protocol, on the second port.
+    Nats,
+}
 
 #[derive(Debug)]
 pub(crate) enum Publisher {
     Floor(ChildStdin),
-    Http(Http),
+    /// `POST /v1/publish` and `/v1/batch`.
+    Moorline(Moorline),
+    Lines(Http, Texts),
+    /// And how many answers are due.
+    Posts(Http, Texts, u32),
+    Nats(TcpStream, Texts),
 }
 
 impl Publisher {
+    pub(crate) fn connect(way: Way, address: SocketAddrV4, payload_bytes: u32) -> Result<Self> {
+        let texts = Texts::new(payload_bytes)?;
+        Ok(match way {
+            Way::Lines => Self::Lines(Http::connect(address)?, texts),
+            Way::Posts => Self::Posts(Http::connect(address)?, texts, 0),
+            Way::Nats => Self::Nats(connect_to_nats(address)?, texts),
+        })
+    }
+
     /// Publishes `count` messages at once, without waiting for an answer.
     pub(crate) fn send(&mut self, count: u32) -> Result<()> {
         match self {
             Self::Floor(control) => writeln!(control, "publish {count}").context("asking the floor"),
-            Self::Http(http) => http.send(count),
+            Self::Moorline(moorline) => moorline.send(count),
+            Self::Lines(http, texts) => {
+                let lines: Vec<String> = (0..count).map(|_| texts.next()).collect();
+                http.post("/publish", &lines.join("\n"))
+            }
+            Self::Posts(http, texts, due) => {
+                *due += count;
+                let requests: String =
+                    (0..count).map(|_| http.request("POST", "/publish", &texts.next())).collect();
+                http.write(&requests)
+            }
+            Self::Nats(stream, texts) => {
+                let mut lines = String::new();
+                for _ in 0..count {
+                    let text = texts.next();
+                    lines += &format!("PUB bench {}\r\n{text}\r\n", text.len());
+                }
+                stream.write_all(lines.as_bytes()).context("publishing to NATS")
+            }
         }
     }
 
@@ -32,40 +100,37 @@ impl Publisher {
     pub(crate) fn confirm(&mut self) -> Result<()> {
         match self {
             Self::Floor(_) => Ok(()),
-            Self::Http(http) => http.confirm().map(drop),
+            Self::Moorline(Moorline { http, .. }) | Self::Lines(http, _) => http.confirm().map(drop),
+            Self::Posts(http, _, due) => (0..std::mem::take(due)).try_for_each(|_| http.confirm().map(drop)),
+            Self::Nats(stream, _) => {
+                stream.write_all(b"PING\r\n").context("asking NATS")?;
+                await_pong(stream)
+            }
         }
     }
 
     /// How many sessions are absent.
     pub(crate) fn absent(&mut self) -> Result<u64> {
         match self {
-            Self::Floor(_) => bail!("the floor knows no sessions"),
-            Self::Http(http) => http.absent(),
+            Self::Moorline(moorline) => moorline.absent(),
+            _ => bail!("only Moorline knows sessions"),
         }
     }
 }
 
 #[derive(Debug)]
-pub(crate) struct Http {
-    stream: TcpStream,
-    address: SocketAddrV4,
+pub(crate) struct Moorline {
+    pub(crate) http: Http,
     publish: String,
-    answer: Vec<u8>,
 }
 
-impl Http {
-    pub(crate) fn connect(address: SocketAddrV4, payload_bytes: u32) -> Result<Self> {
-        let stream =
-            TcpStream::connect_timeout(&address.into(), ANSWER_LIMIT).context("connecting to publish")?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-        stream.set_write_timeout(Some(ANSWER_LIMIT))?;
-        let data = "x".repeat(usize::try_from(payload_bytes)?);
+impl Moorline {
+    pub(crate) fn connect(address: SocketAddrV4, data: &str) -> Result<Self> {
         let publish = format!(r#"{{"to":{{"room":"bench"}},"message":{{"type":"m","data":"{data}"}}}}"#);
-        Ok(Self { stream, address, publish, answer: Vec::new() })
+        Ok(Self { http: Http::connect(address)?, publish })
     }
 
-    fn send(&mut self, count: u32) -> Result<()> {
+    pub(crate) fn send(&mut self, count: u32) -> Result<()> {
         let (path, body) = match count {
             1 => ("/v1/publish", self.publish.clone()),
             _ => {
@@ -73,104 +138,47 @@ impl Http {
                 ("/v1/batch", format!(r#"{{"publishes":[{publishes}]}}"#))
             }
         };
-        self.post(path, &body)
-    }
-
-    /// Sends a request, without waiting for its answer.
-    pub(crate) fn post(&mut self, path: &str, body: &str) -> Result<()> {
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            self.address,
-            body.len()
-        );
-        self.stream.write_all(request.as_bytes()).with_context(|| format!("sending POST {path}"))
+        self.http.post(path, &body)
     }
 
     fn absent(&mut self) -> Result<u64> {
-        let request = format!("GET /v1/stats HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
-        self.stream.write_all(request.as_bytes()).context("sending GET /v1/stats")?;
+        let request = self.http.request("GET", "/v1/stats", "");
+        self.http.write(&request)?;
         let stats: serde_json::Value =
-            serde_json::from_slice(&self.confirm()?).context("reading /v1/stats")?;
+            serde_json::from_slice(&self.http.confirm()?).context("reading /v1/stats")?;
         stats["absent"].as_u64().context("/v1/stats without `absent`")
-    }
-
-    /// Reads one answer's body and requires success, also of each publication in a batch.
-    pub(crate) fn confirm(&mut self) -> Result<Vec<u8>> {
-        let mut chunk = [0; 16 * 1024];
-        loop {
-            if let Some((status, body, length)) = parse(&self.answer)? {
-                let failed = memmem::find(body, br#""error""#).is_some();
-                ensure!(
-                    (200..300).contains(&status) && !failed,
-                    "the server answered {status} {}",
-                    shown(body)
-                );
-                let body = body.to_vec();
-                self.answer.drain(..length);
-                return Ok(body);
-            }
-            ensure!(self.answer.len() < ANSWER_MAX_BYTES, "an endless answer to a publish");
-            match self.stream.read(&mut chunk).context("waiting for the answer to a publish")? {
-                0 => bail!("the server ended the connection after {:?}", shown(&self.answer)),
-                length => self.answer.extend_from_slice(&chunk[..length]),
-            }
-        }
     }
 }
 
-/// Status, body and whole length of an answer, once it is complete.
-fn parse(bytes: &[u8]) -> Result<Option<(u16, &[u8], usize)>> {
-    let Some(end) = memmem::find(bytes, b"\r\n\r\n") else { return Ok(None) };
-    let head = std::str::from_utf8(&bytes[..end]).context("an answer's head is not text")?;
-    let mut lines = head.lines();
-    let status =
-        lines.next().and_then(|line| line.split(' ').nth(1)).context("an answer without a status")?;
-    let status = status.parse().with_context(|| format!("status {status:?}"))?;
-    let length = lines
-        .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        .with_context(|| format!("an answer without Content-Length: {head}"))?
-        .1;
-    let length: usize = length.trim().parse().with_context(|| format!("Content-Length {length:?}"))?;
-    ensure!(length <= ANSWER_MAX_BYTES, "an answer of {length} bytes");
-    Ok(bytes[end + 4..].get(..length).map(|body| (status, body, end + 4 + length)))
+fn connect_to_nats(address: SocketAddrV4) -> Result<TcpStream> {
+    let mut stream = TcpStream::connect_timeout(&address.into(), NATS_LIMIT).context("connecting to NATS")?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(NATS_LIMIT))?;
+    stream.set_write_timeout(Some(NATS_LIMIT))?;
+    stream.write_all(b"CONNECT {\"verbose\":false,\"pedantic\":false}\r\nPING\r\n")?;
+    await_pong(&mut stream)?;
+    Ok(stream)
+}
+
+/// All that was published before it has been taken.
+fn await_pong(stream: &mut TcpStream) -> Result<()> {
+    let mut heard = Vec::new();
+    let mut chunk = [0; 4096];
+    while !heard.ends_with(b"PONG\r\n") {
+        let length = stream.read(&mut chunk).context("waiting for NATS")?;
+        heard.extend_from_slice(&chunk[..length]);
+        let failed = memchr::memmem::find(&heard, b"-ERR").is_some();
+        if length == 0 || failed || heard.len() > NATS_ANSWER_MAX_BYTES {
+            bail!("NATS answered {}", crate::frame::shown(&heard));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
-    use std::thread;
-
     use super::*;
-
-    #[test]
-    fn an_answer_is_complete_with_its_body() {
-        let wire = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx: y\r\n\r\n{}HTTP/1.1";
-        for end in 0..wire.len() {
-            let parsed = parse(&wire[..end]).unwrap();
-            let whole = wire.len() - "HTTP/1.1".len();
-            assert_eq!(parsed, (end >= whole).then_some((200, &b"{}"[..], whole)), "after {end} bytes");
-        }
-        assert!(parse(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
-    }
-
-    /// A server for one connection: gives the answers in turn and hands back what it was sent.
-    fn serve(answers: &'static [&'static str]) -> (SocketAddrV4, thread::JoinHandle<Vec<String>>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let std::net::SocketAddr::V4(address) = listener.local_addr().unwrap() else { panic!() };
-        let server = thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut chunk = [0; 64 * 1024];
-            let mut requests = Vec::new();
-            for answer in answers {
-                let length = stream.read(&mut chunk).unwrap();
-                requests.push(String::from_utf8(chunk[..length].to_vec()).unwrap());
-                stream.write_all(answer.as_bytes()).unwrap();
-            }
-            requests
-        });
-        (address, server)
-    }
+    use crate::http::tests::serve;
 
     #[test]
     fn publishes_keep_one_connection_and_failures_are_told() {
@@ -179,13 +187,13 @@ mod tests {
             "HTTP/1.1 200 OK\r\ncontent-length: 14\r\n\r\n{\"results\":[]}",
             "HTTP/1.1 429 Too Many Requests\r\ncontent-length: 4\r\n\r\nslow",
         ]);
-        let mut http = Http::connect(address, 3).unwrap();
+        let mut publisher = Publisher::Moorline(Moorline::connect(address, "xxx").unwrap());
         for count in [1, 2] {
-            http.send(count).unwrap();
-            http.confirm().unwrap();
+            publisher.send(count).unwrap();
+            publisher.confirm().unwrap();
         }
-        http.send(1).unwrap();
-        assert!(http.confirm().unwrap_err().to_string().contains("429 slow"));
+        publisher.send(1).unwrap();
+        assert!(publisher.confirm().unwrap_err().to_string().contains("429 slow"));
 
         let requests = server.join().unwrap();
         let one = r#"{"to":{"room":"bench"},"message":{"type":"m","data":"xxx"}}"#;
@@ -195,5 +203,17 @@ mod tests {
         let two = format!(r#"{{"publishes":[{one},{one}]}}"#);
         assert!(requests[1].starts_with("POST /v1/batch ") && requests[1].ends_with(&two));
         assert!(requests[1].contains(&format!("Content-Length: {}\r\n", two.len())));
+    }
+
+    #[test]
+    fn messages_of_a_burst_are_lines_with_numbers_that_rise() {
+        let (address, server) = serve(&["HTTP/1.1 204 No Content\r\n\r\n"]);
+        let mut publisher = Publisher::connect(Way::Lines, address, 1).unwrap();
+        publisher.send(3).unwrap();
+        publisher.confirm().unwrap();
+        let request = server.join().unwrap().remove(0);
+        let body = request.split_once("\r\n\r\n").unwrap().1;
+        let ids: Vec<_> = body.lines().map(|line| crate::frame::classify(line.as_bytes()).unwrap()).collect();
+        assert_eq!(ids, [1, 2, 3].map(crate::frame::Text::Delivery));
     }
 }

@@ -13,15 +13,18 @@ pub(crate) enum Subject {
     Server,
     /// With a store.
     Disk,
+    /// Another server, by its number in the setup.
+    Peer(usize),
 }
 
 impl std::fmt::Display for Subject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Floor => "the floor",
-            Self::Server => "the server",
-            Self::Disk => "the server with a store",
-        })
+        match self {
+            Self::Floor => f.write_str("the floor"),
+            Self::Server => f.write_str("the server"),
+            Self::Disk => f.write_str("the server with a store"),
+            Self::Peer(index) => write!(f, "peer {index}"),
+        }
     }
 }
 

@@ -34,8 +34,8 @@ pub(crate) fn run(arguments: &args::Run) -> Result<()> {
     for connections in sizes {
         for number in 0..rounds {
             eprintln!("{connections} connections, round {} of {rounds}", number + 1);
-            let round = Round { setup: &setup, connections, number };
-            samples.extend(round.run(&mut notes).with_context(|| format!("with {connections} connections"))?);
+            let round = Round { setup: &setup, size: Size::full(connections), number, others: &[] };
+            samples.extend(round.run(&mut notes)?);
         }
     }
     let report = Report::new(samples, notes, arguments.self_check);
@@ -61,7 +61,8 @@ pub(crate) fn setup(
     if let Some(cores) = cores {
         notes.insert(format!("server on core {}, clients on core {}", cores.server, cores.client));
     }
-    Setup { binary, environment: environment.to_vec(), core: cores.map(|cores| cores.server), payload_bytes }
+    let core = cores.map(|cores| cores.server);
+    Setup { binary, environment: environment.to_vec(), core, payload_bytes, peers: Vec::new() }
 }
 
 /// The numbers of connections for which there are descriptors enough.
@@ -94,52 +95,109 @@ struct Kind {
     blocks: u32,
 }
 
-struct Round<'a> {
-    setup: &'a Setup,
-    connections: u32,
-    number: u32,
+/// How much of it is measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) connections: u32,
+    /// Of a kind's blocks one in so many.
+    thinning: u32,
+}
+
+impl Size {
+    pub(crate) fn full(connections: u32) -> Self {
+        Self { connections, thinning: 1 }
+    }
+
+    /// A look, not a measurement.
+    pub(crate) fn quick(connections: u32) -> Self {
+        Self { connections, thinning: 5 }
+    }
+}
+
+pub(crate) struct Round<'a> {
+    pub(crate) setup: &'a Setup,
+    pub(crate) size: Size,
+    pub(crate) number: u32,
+    /// Beside the floor and the server.
+    pub(crate) others: &'a [Subject],
 }
 
 impl Round<'_> {
-    fn run(&self, notes: &mut BTreeSet<String>) -> Result<[Sample; 2]> {
-        let start = |subject| Lane::start(self.setup, subject, self.connections).context(subject);
-        let mut lanes = if self.number.is_multiple_of(2) {
-            [start(Subject::Floor)?, start(Subject::Server)?]
-        } else {
-            let server = start(Subject::Server)?;
-            [start(Subject::Floor)?, server]
-        };
+    /// A sample of the floor, of the server and of each other.
+    pub(crate) fn run(&self, notes: &mut BTreeSet<String>) -> Result<Vec<Sample>> {
+        let subjects: Vec<Subject> =
+            [Subject::Floor, Subject::Server].into_iter().chain(self.others.iter().copied()).collect();
+        let done = self.measure(&subjects, notes);
+        done.with_context(|| format!("with {} connections", self.size.connections))
+    }
+
+    fn measure(&self, subjects: &[Subject], notes: &mut BTreeSet<String>) -> Result<Vec<Sample>> {
+        let Size { connections: total, thinning } = self.size;
+        let mut lanes = Vec::new();
+        for subject in subjects {
+            let started = Lane::start(self.setup, *subject, total);
+            lanes.extend(self.spared(*subject, started, notes)?);
+        }
         for step in 2..=STEPS {
-            let connections =
-                self.connections / STEPS * step + if step == STEPS { self.connections % STEPS } else { 0 };
-            self.take_turns(step, &mut lanes, |lane| lane.grow(connections))?;
+            let connections = total / STEPS * step + if step == STEPS { total % STEPS } else { 0 };
+            self.take_turns((step, notes), &mut lanes, |lane| lane.grow(connections))?;
         }
         for Kind { count, deliveries, blocks } in KINDS {
-            let times = (deliveries / count / self.connections).max(1);
-            self.take_turns(0, &mut lanes, |lane| lane.block(1, count).map(drop))?;
-            for block in 0..blocks {
-                self.take_turns(block, &mut lanes, |lane| lane.measure_block(times, count))?;
+            let times = (deliveries / count / total).max(1);
+            self.take_turns((0, notes), &mut lanes, |lane| lane.begin(times, count))?;
+            for block in 0..blocks / thinning {
+                self.take_turns((block, notes), &mut lanes, |lane| lane.measure_block(count))?;
             }
         }
-        for lane in &mut lanes {
-            notes.append(&mut lane.notes);
-        }
-        let [floor, server] = lanes;
-        Ok([floor.finish(self.number)?, server.finish(self.number)?])
+        lanes.iter_mut().for_each(|lane| notes.append(&mut lane.notes));
+        lanes.into_iter().map(|lane| lane.finish(self.number)).collect()
     }
 
     /// Who goes first changes from turn to turn and from round to round.
     fn take_turns(
         &self,
-        turn: u32,
-        lanes: &mut [Lane; 2],
+        (turn, notes): (u32, &mut BTreeSet<String>),
+        lanes: &mut Vec<Lane>,
         mut each: impl FnMut(&mut Lane) -> Result<()>,
     ) -> Result<()> {
-        let order = if (self.number + turn).is_multiple_of(2) { [0, 1] } else { [1, 0] };
-        for index in order {
-            each(&mut lanes[index]).with_context(|| [Subject::Floor, Subject::Server][index])?;
+        let first = (self.number + turn) as usize % lanes.len();
+        let mut failed = BTreeSet::new();
+        for index in (first..lanes.len()).chain(0..first) {
+            let lane = &mut lanes[index];
+            let done = each(lane);
+            if self.spared(lane.subject, done, notes)?.is_none() {
+                failed.insert(index);
+            }
         }
+        let mut index = 0..;
+        lanes.retain(|_| index.next().is_some_and(|index| !failed.contains(&index)));
         Ok(())
+    }
+
+    /// Where another server fails the others go on without it, with a note.
+    fn spared<T>(
+        &self,
+        subject: Subject,
+        done: Result<T>,
+        notes: &mut BTreeSet<String>,
+    ) -> Result<Option<T>> {
+        match (done, subject) {
+            (Ok(done), _) => Ok(Some(done)),
+            (Err(error), Subject::Peer(_)) => {
+                let text = format!("{error:#}").replace(['\n', '\r'], " ");
+                let (name, connections) = (self.name(subject), self.size.connections);
+                notes.insert(format!("{name} with {connections} connections is left out in a round: {text}"));
+                Ok(None)
+            }
+            (Err(error), subject) => Err(error.context(subject)),
+        }
+    }
+
+    fn name(&self, subject: Subject) -> String {
+        match subject {
+            Subject::Peer(index) => self.setup.peers[index].description.title.clone(),
+            subject => subject.to_string(),
+        }
     }
 }
 

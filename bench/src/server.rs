@@ -1,4 +1,4 @@
-//! The servers that are measured, each a child process: the floor, and Moorline as it is shipped.
+//! The servers that are measured, each a child process: the floor, Moorline as it is shipped, and others.
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::client::Manners;
+use crate::manners::Manners;
+use crate::peers::Peer;
 use crate::process::{Launch, Output, Running};
-use crate::publish::{Http, Publisher};
+use crate::publish::{self, Moorline, Publisher};
 
-const START_LIMIT: Duration = Duration::from_secs(10);
+const START_LIMIT: Duration = Duration::from_secs(20);
 const START_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What to start, and how.
@@ -23,6 +24,7 @@ pub(crate) struct Setup {
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) core: Option<usize>,
     pub(crate) payload_bytes: u32,
+    pub(crate) peers: Vec<Peer>,
 }
 
 #[derive(Debug)]
@@ -68,6 +70,17 @@ impl Setup {
         self.start(binary, &["--data", "data"], manners)
     }
 
+    pub(crate) fn start_peer(&self, index: usize) -> Result<Server> {
+        let peer = self.peers.get(index).context("no such peer")?;
+        let (address, second) = (free_address()?, free_address()?);
+        let mut process = self.launch(peer.command(address, second), &[])?;
+        wait_until_up(&mut process, address)
+            .with_context(|| format!("starting {}", peer.description.title))?;
+        let to = if peer.description.second_port { second } else { address };
+        let publisher = Publisher::connect(peer.description.publishes, to, self.payload_bytes)?;
+        Ok(Server { process, address, manners: peer.description.manners, publisher, others: Vec::new() })
+    }
+
     fn start(&self, binary: &Path, options: &[&str], manners: Manners) -> Result<Server> {
         let address = free_address()?;
         let arguments = ["dev", "--listen", &address.to_string()].map(OsString::from);
@@ -83,7 +96,7 @@ impl Setup {
 
     /// Another one who publishes to a server of ours.
     pub(crate) fn publisher(&self, address: SocketAddrV4) -> Result<Publisher> {
-        Ok(Publisher::Http(Http::connect(address, self.payload_bytes)?))
+        Ok(Publisher::Moorline(Moorline::connect(address, &publish::data(self.payload_bytes)?)?))
     }
 
     fn launch(&self, command: Vec<OsString>, environment: &[(String, String)]) -> Result<Running> {

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::client::Manners;
 use crate::crowd::Remote;
 use crate::lane::{self, BURST};
+use crate::manners::Manners;
 use crate::measure::Cpu;
 use crate::server::{Server, Setup};
 
@@ -64,7 +64,7 @@ pub(crate) struct Storm {
 /// One round, on a server with a store of its own.
 pub(crate) fn run(setup: &Setup, sessions: u32, notes: &mut BTreeSet<String>) -> Result<Storm> {
     let server = setup.start_with_store(Manners::Resumes)?;
-    let crowd = Remote::start(&server)?;
+    let crowd = Remote::start(&server, setup.payload_bytes)?;
     let mut scene = Scene { server, crowd, sessions, delivered: 0, notes };
     let (mut live, mut empty, mut replay) = (Vec::new(), Vec::new(), Vec::new());
     let acted = scene.act(&mut live, &mut empty, &mut replay);

@@ -5,10 +5,11 @@ use anyhow::{Result, ensure};
 use super::scene::{Paced, Scene};
 use super::schedule::Plan;
 use super::trials::{Buffers, LONGEST, PER_ROOM};
-use super::{Reading, Stage};
+
 use crate::bars::Bar;
+use crate::http::Http;
 use crate::measure;
-use crate::publish::Http;
+use crate::stage::{Reading, Stage};
 
 /// What the sleeper's kernel keeps for it. It would keep megabytes of unread frames otherwise, and the server could not know.
 const SLEEPER_BYTES: usize = 64 * 1024;
@@ -51,8 +52,7 @@ fn rate_readings(scene: &Scene, plan: Plan, paced: &Paced, cpu_us: f64) -> Vec<R
 
 /// The first of each room's are opened before anything is counted, so that what a room takes is not in the figure.
 pub(super) fn empty(stage: &mut Stage<'_>, rooms: u32) -> Result<Vec<Reading>> {
-    let mut openers: Vec<Http> =
-        (0..OPENERS).map(|_| Http::connect(stage.address, 0)).collect::<Result<_>>()?;
+    let mut openers: Vec<Http> = (0..OPENERS).map(|_| Http::connect(stage.address)).collect::<Result<_>>()?;
     for room in 0..rooms {
         open_over_http(&mut openers, &[(room, 0)])?;
     }
@@ -123,7 +123,7 @@ pub(super) fn slept(stage: &mut Stage<'_>, plan: Plan, buffers: Buffers) -> Resu
 
 /// Publishes more to the room than anything holds for who does not read.
 fn fill(stage: &Stage<'_>, scene: &mut Scene) -> Result<()> {
-    let mut http = Http::connect(stage.address, 0)?;
+    let mut http = Http::connect(stage.address)?;
     let data = "x".repeat(FILLING_BYTES);
     for _ in 0..FILLINGS {
         http.post(

@@ -15,6 +15,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) reference: Option<usize>,
     #[serde(default)]
     pub(crate) ok: bool,
+    pub(crate) room: Option<&'a str>,
+    pub(crate) message_id: Option<u64>,
     /// Named as `name` does.
     pub(crate) stream: Option<&'a str>,
     pub(crate) fence: Option<u64>,

@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 
+use super::acts;
 use super::schedule::Plan;
-use super::{Reading, Stage, acts};
 use crate::args;
+use crate::stage::{Reading, Stage};
 
 /// The most readers that a trial has.
 pub(crate) const READERS: usize = 1_000;

@@ -13,8 +13,9 @@ use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendFlags};
 
 use super::heard::Frame;
-use crate::client::{self, ACCEPT, KEY, NAP};
+use crate::client::{self, NAP};
 use crate::frame::{self, Scanner, shown};
+use crate::manners::{ACCEPT, KEY, closing};
 
 const EVENTS: usize = 4096;
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -27,6 +28,8 @@ struct Link {
     out: Vec<u8>,
     /// It is among those that have something to send.
     queued: bool,
+    /// Heartbeats that came.
+    pings: u64,
 }
 
 pub(crate) struct Wire {
@@ -64,12 +67,17 @@ impl Wire {
         );
         let sent = net::send(&socket, request.as_bytes(), SendFlags::NOSIGNAL).context("the upgrade")?;
         ensure!(sent == request.len(), "a new socket did not take the upgrade request");
-        let mut link = Link { socket, scanner: Scanner::default(), out: Vec::new(), queued: false };
+        let mut link = Link { socket, scanner: Scanner::default(), out: Vec::new(), queued: false, pings: 0 };
         link.greet(&mut self.buffer).with_context(|| format!("connecting {user}"))?;
         let number = self.links.len();
         self.links.push(link);
         self.wake(number)?;
         Ok(number)
+    }
+
+    /// Heartbeats that came, of all connections.
+    pub(crate) fn pings(&self) -> u64 {
+        self.links.iter().map(|link| link.pings).sum()
     }
 
     /// Sends a text frame; it leaves with the next look.
@@ -168,12 +176,13 @@ impl Link {
     /// Answers pings, and hands over the other frames.
     fn read(&mut self, buffer: &mut [u8], mut each: impl FnMut(&Frame<'_>) -> Result<()>) -> Result<()> {
         let length = self.receive(buffer)?;
-        let Self { scanner, out, .. } = self;
+        let Self { scanner, out, pings, .. } = self;
         scanner.feed(&buffer[..length], |opcode, payload| {
             match opcode {
                 frame::TEXT => {
                     let frame = Frame::parse(payload)?;
                     if frame.kind == "ping" {
+                        *pings += 1;
                         frame::push_said(out, br#"{"type":"pong"}"#);
                         return Ok(());
                     }
@@ -181,7 +190,7 @@ impl Link {
                 }
                 frame::PING => out.extend_from_slice(&frame::pong(payload)),
                 frame::PONG => {}
-                frame::CLOSE => bail!("the server closed: {}", client::closing(payload)),
+                frame::CLOSE => bail!("the server closed: {}", closing(payload)),
                 _ => bail!("a frame with opcode {opcode}"),
             }
             Ok(())
