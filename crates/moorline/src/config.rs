@@ -41,8 +41,8 @@ pub struct Config {
     pub pending_max_bytes: usize,
     /// How long a full socket may take nothing. Default 30 s; then 1013.
     pub stall_timeout: Duration,
-    /// Whether messages are compressed for clients that offer it, and from clients that do it; default no. It costs time, 50 KB for each
-    /// thread that reads and up to 1 MB for each shard, and no memory for a connection; the lengths of compressed messages tell
+    /// Whether messages are compressed for clients that offer it, and from clients that do it; default no. It costs time, a window for each
+    /// thread that reads and up to three for each shard, and no memory for a connection; the lengths of compressed messages tell
     /// something about what is in them.
     pub compression: Option<Compression>,
     /// Frames of one connection that wait for their answers (publishes, presence). Default 1,024; beyond it `overloaded`.

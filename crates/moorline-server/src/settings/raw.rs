@@ -77,12 +77,12 @@ settings! {
     }
     /// Compression of messages, for clients that offer permessage-deflate. Connections keep what they agreed on.
     compression: Compression {
-        /// Whether messages are compressed: text becomes a half to a tenth, for more work of both ends. A message that has a secret beside
+        /// Whether messages are compressed: text becomes shorter, for more work of both ends. A message that has a secret beside
         /// what a stranger wrote tells something about the secret by its compressed length.
         enabled: bool = false, Any("true or false");
         /// Shorter messages are sent as they are, in bytes: compressing them costs more than it saves.
         threshold_bytes: u64 = 1_024, Between(64, 16_777_216);
-        /// How hard to compress: 1 is fastest, 9 shortest. Above 2 JSON takes twice the time for a tenth less.
+        /// How hard to compress: 1 is fastest, 9 shortest. Above 2 JSON becomes little shorter for much more time.
         level: u64 = 2, Between(1, 9);
     }
     /// What rooms keep for those who come back. The oldest records go first; who missed one is told.
