@@ -36,6 +36,9 @@ const CREDIT: u8 = 32;
 /// with the message that reaches this; as much as a read has where nothing is compressed.
 const INFLATED_BYTES: usize = 16 * 1024;
 
+/// How much of a connection is inflated and parsed before other tasks of the thread get their turn: a read, or one message.
+const TURN_BYTES: usize = 16 * 1024;
+
 /// Something that a connection received.
 #[derive(Debug)]
 pub(crate) enum Received {
@@ -279,7 +282,12 @@ impl Reading {
 
     /// Hands over what comes, to the end.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Told> {
+        let mut bytes = 0;
         loop {
+            if bytes >= TURN_BYTES {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let flow = match &mut self.wait {
                 Some(wait) => {
                     let flow = ready!(wait.as_mut().poll(context));
@@ -287,7 +295,10 @@ impl Reading {
                     flow
                 }
                 None => match self.next_message() {
-                    Some((message, then)) => self.hand_over(message, then),
+                    Some((message, then, size)) => {
+                        bytes += size;
+                        self.hand_over(message, then)
+                    }
                     None => {
                         if !ready!(self.link.poll_read(context)) {
                             self.link.end();
@@ -322,21 +333,23 @@ impl Reading {
         ControlFlow::Continue(())
     }
 
-    fn next_message(&mut self) -> Option<(Message, Then)> {
+    /// What is to be handed over, with its size.
+    fn next_message(&mut self) -> Option<(Message, Then, usize)> {
         let mut received = self.link.next_received()?;
         count(&mut received, self.throttle.as_mut());
         let end = match &received {
             Received::End(why) => Some(Then::End(Told(why.is_some()))),
             _ => None,
         };
+        let size = received.bytes();
         let input = Box::new(received.into_input(self.peer));
         self.credit -= 1;
         if end.is_some() || self.credit > 0 {
-            return Some((Message::Input(input), end.unwrap_or(Then::Next)));
+            return Some((Message::Input(input), end.unwrap_or(Then::Next), size));
         }
         self.credit = CREDIT;
         let (handled, wait) = oneshot::channel();
-        Some((Message::LastOfCredit(input, handled), Then::Handled(wait)))
+        Some((Message::LastOfCredit(input, handled), Then::Handled(wait), size))
     }
 
     pub(crate) fn into_link(self) -> Link {
@@ -362,10 +375,16 @@ impl Then {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    use moorline_proto::shard::{ConnectionId, SessionKey};
     use moorline_ws::deflate::{Compression, Deflater, Parameters, Settings, WindowBits, negotiate};
     use moorline_ws::frame::{OpCode, Role, put_masked_compressed};
 
     use super::*;
+    use crate::transport::RawReader;
 
     const LARGE: usize = 60_000;
 
@@ -414,6 +433,36 @@ mod tests {
         arrived.take(&mut decoder, &mut [0x05, b'u', b'n']);
         assert!(matches!(arrived.next(&mut decoder), Some(Received::End(Some((1002, _))))));
         assert!(arrived.next(&mut decoder).is_none());
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn r34_who_sends_what_inflates_lets_others_have_their_turn() {
+        const FRAMES: usize = 10;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        let mut link = Link::new(Reader::Raw(RawReader(Arc::new(server))), decoder());
+        link.take_early((0..FRAMES).flat_map(frame).collect());
+        let (inbox, messages) = mpsc::channel(2 * FRAMES);
+        let peer = Peer { session: SessionKey(0), connection: ConnectionId(1) };
+        let mut reading = Reading::new(link, peer, inbox, None);
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        for turn in 1..=FRAMES {
+            assert!(reading.poll(&mut Context::from_waker(&waker)).is_pending());
+            assert_eq!((messages.len(), woken.0.load(Ordering::Relaxed)), (turn, turn), "one in each turn");
+        }
+        assert!(reading.poll(&mut Context::from_waker(&waker)).is_pending());
+        assert_eq!(woken.0.load(Ordering::Relaxed), FRAMES, "it waits for the peer");
     }
 
     #[test]

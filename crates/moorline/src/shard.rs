@@ -183,6 +183,7 @@ impl Driver {
         self.restore(restored, &stopped).await;
         let mut messages = Vec::with_capacity(TAKE);
         let mut posted = Vec::with_capacity(TAKE);
+        let mut bytes = 0;
         let mut sleep = pin!(tokio::time::sleep_until(self.clock.runtime(self.clock.now().instant)));
         loop {
             self.reads = READS;
@@ -191,6 +192,8 @@ impl Driver {
                 read.into_iter().for_each(|read| self.perform(read));
             }
             self.settle().await;
+            // Until now they were held here, and counted.
+            mailbox.posted_bytes.fetch_sub(std::mem::take(&mut bytes), Ordering::Relaxed);
             let deadline = self.shard.poll_timeout().map(|at| self.clock.runtime(at));
             if let Some(deadline) = deadline.filter(|deadline| *deadline != sleep.deadline()) {
                 sleep.as_mut().reset(deadline);
@@ -202,8 +205,7 @@ impl Driver {
                     self.shard.handle_timeout(self.clock.now(), &mut self.sockets);
                 }
                 _ = mailbox.posted.recv_many(&mut posted, TAKE) => {
-                    let bytes = posted.iter().map(Posted::bytes).sum();
-                    mailbox.posted_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                    bytes = posted.iter().map(Posted::bytes).sum();
                     self.announced(&mut posted);
                 }
                 _ = mailbox.inbox.recv_many(&mut messages, TAKE) => self.received(&mut messages).await,

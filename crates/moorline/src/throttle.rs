@@ -123,7 +123,7 @@ impl Rates {
 pub(crate) struct Throttle {
     rates: Arc<Rates>,
     user: Option<UserId>,
-    /// None where addresses were not limited when it came, as is the default.
+    /// Kept even where addresses are not limited: they may be from now on. In a box, as the task that holds this has 8 bytes to spare.
     address: Option<Box<IpAddr>>,
     own: Option<Box<Own>>,
 }
@@ -162,7 +162,6 @@ impl Throttle {
             || limits.connection_bytes.is_some()
             || (limits.user_messages.is_some() && user.is_some())
             || (limits.address_messages.is_some() && address.is_some());
-        let address = address.filter(|_| limits.address_messages.is_some());
         let address = address.map(|address| Box::new(network(address)));
         is_limited.then(|| Self { rates: Arc::clone(rates), user, address, own: None })
     }
@@ -334,6 +333,16 @@ mod tests {
         let refused = (0..REFUSED_MAX).filter(|_| throttle.count(1, 1).is_err()).count();
         assert_eq!(u32::try_from(refused), Ok(REFUSED_MAX));
         assert!(throttle.is_hopeless());
+    }
+
+    #[test]
+    fn addresses_count_from_the_moment_at_which_they_are_limited() {
+        let rates = Arc::new(Rates::new(Limits { connection_messages: rate(50, 200), ..Limits::default() }));
+        let mut throttle = Throttle::new(&rates, None, "10.0.0.1".parse().ok()).unwrap();
+        assert!((0..3).all(|_| throttle.count(1, 1).is_ok()));
+        rates.replace(Limits { address_messages: rate(1, 2), ..Limits::default() });
+        assert!((0..2).all(|_| throttle.count(1, 1).is_ok()));
+        assert!(throttle.count(1, 1).unwrap_err().message.contains("limits.address_messages_per_s"));
     }
 
     #[test]
