@@ -129,10 +129,8 @@ impl Floor {
             Err(_) => return self.forget(index),
         };
         if peer.open {
-            if let Some(count) = said(&self.buffer[..length]) {
-                self.publish(count);
-            }
-            return;
+            let counts = orders(&self.buffer[..length]);
+            return counts.into_iter().for_each(|count| self.publish(count));
         }
         let mut request = self.requests.remove(&index).unwrap_or_default();
         let whole = if request.is_empty() {
@@ -207,10 +205,22 @@ impl Floor {
     }
 }
 
-/// How many messages a client's frame asks for. It comes whole, and masked with nothing.
-fn said(bytes: &[u8]) -> Option<u32> {
-    let order = bytes.strip_prefix(&[0x80 | frame::TEXT])?.strip_prefix(&[*bytes.get(1)?, 0, 0, 0, 0])?;
-    std::str::from_utf8(order).ok()?.strip_prefix("publish ")?.parse().ok()
+/// What a client asks for: several frames may have come at once.
+fn orders(mut bytes: &[u8]) -> Vec<u32> {
+    let mut counts = Vec::new();
+    while let Some((count, rest)) = said(bytes) {
+        counts.push(count);
+        bytes = rest;
+    }
+    counts
+}
+
+/// How many messages the next frame asks for, and what follows it. Frames come whole, and masked with nothing.
+fn said(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let length = usize::from(bytes.get(1)? & 0x7F);
+    let rest = bytes.strip_prefix(&[0x80 | frame::TEXT, *bytes.get(1)?, 0, 0, 0, 0])?;
+    let (order, rest) = rest.split_at_checked(length)?;
+    Some((std::str::from_utf8(order).ok()?.strip_prefix("publish ")?.parse().ok()?, rest))
 }
 
 /// The upgrade's answer, if the request has a key.
@@ -272,9 +282,10 @@ mod tests {
 
     #[test]
     fn only_a_publication_is_understood() {
-        assert_eq!(said(&Manners::Silent.publication(100, "").unwrap()), Some(100));
+        let asked = |count| Manners::Silent.publication(count, "").unwrap();
+        assert_eq!(orders(&[asked(100), asked(1), asked(7)].concat()), [100, 1, 7]);
         for other in [&b""[..], b"\x81", b"\x81\x84\0\0\0\0ping", b"\x8A\x80\0\0\0\0"] {
-            assert_eq!(said(other), None);
+            assert_eq!(orders(other), [0; 0]);
         }
     }
 

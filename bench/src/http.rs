@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddrV4, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use memchr::memmem;
@@ -11,6 +11,8 @@ use crate::frame::shown;
 
 /// The slowest peer takes half of it to answer once 100 messages have gone to 10,000 sockets.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// Servers end a connection that is idle for some seconds: 5 of them, where it is least.
+const IDLE_LIMIT: Duration = Duration::from_secs(1);
 const ANSWER_MAX_BYTES: usize = 1 << 20;
 
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub(crate) struct Http {
     stream: TcpStream,
     address: SocketAddrV4,
     answer: Vec<u8>,
+    /// When the last answer came.
+    used: Instant,
 }
 
 impl Http {
@@ -27,7 +31,15 @@ impl Http {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_LIMIT))?;
         stream.set_write_timeout(Some(ANSWER_LIMIT))?;
-        Ok(Self { stream, address, answer: Vec::new() })
+        Ok(Self { stream, address, answer: Vec::new(), used: Instant::now() })
+    }
+
+    /// Connects anew if the server may have ended the connection by now. No answer is due.
+    pub(crate) fn refresh(&mut self) -> Result<()> {
+        if self.used.elapsed() > IDLE_LIMIT {
+            *self = Self::connect(self.address)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn request(&self, method: &str, path: &str, body: &str) -> String {
@@ -61,6 +73,7 @@ impl Http {
                 );
                 let body = body.to_vec();
                 self.answer.drain(..length);
+                self.used = Instant::now();
                 return Ok(body);
             }
             ensure!(self.answer.len() < ANSWER_MAX_BYTES, "an endless answer to a publish");

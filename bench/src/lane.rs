@@ -80,6 +80,7 @@ impl Lane {
     fn warm_up(&mut self) -> Result<()> {
         self.crowd.grow(self.tenth)?;
         self.connections = self.tenth;
+        self.server.publishers().try_for_each(Publisher::refresh)?;
         self.publish(1, 1)?;
         self.publish(WARM_BURSTS, BURST)?;
         self.cpu()?;
@@ -100,6 +101,7 @@ impl Lane {
 
     /// Sends `count` messages to everyone, `times` times.
     pub(crate) fn block(&mut self, times: u32, count: u32) -> Result<f64> {
+        self.server.publishers().try_for_each(Publisher::refresh)?;
         let before = self.cpu()?;
         let published = self.publish(times, count);
         self.explained(published)?;

@@ -70,6 +70,16 @@ impl Publisher {
         })
     }
 
+    /// Makes sure of its connection, before a time in which nothing but publications is measured.
+    pub(crate) fn refresh(&mut self) -> Result<()> {
+        match self {
+            Self::Floor(_) | Self::Nats(..) => Ok(()),
+            Self::Moorline(Moorline { http, .. }) | Self::Lines(http, _) | Self::Posts(http, ..) => {
+                http.refresh()
+            }
+        }
+    }
+
     /// Publishes `count` messages at once, without waiting for an answer.
     pub(crate) fn send(&mut self, count: u32) -> Result<()> {
         match self {

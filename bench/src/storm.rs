@@ -131,6 +131,7 @@ impl Scene<'_> {
     /// Until the server knows that all are gone.
     fn leave(&mut self) -> Result<()> {
         self.crowd.leave()?;
+        self.server.publisher.refresh()?;
         let begun = Instant::now();
         loop {
             let absent = self.server.publisher.absent()?;

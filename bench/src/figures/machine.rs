@@ -10,10 +10,11 @@ const DAY_SECONDS: u64 = 86_400;
 
 /// One line: cores, model, kernel.
 pub(super) fn machine() -> Result<String> {
-    let cores = std::thread::available_parallelism()?;
     let cpus = fs::read_to_string("/proc/cpuinfo").context("/proc/cpuinfo")?;
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").context("/proc/sys/kernel/osrelease")?;
     let memory = fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
+    // Not those that this process may run on: it is pinned.
+    let cores = cpus.lines().filter(|line| line.starts_with("processor")).count();
     Ok(format!(
         "{cores} cores of {}, {} of memory, Linux {}",
         model(&cpus),

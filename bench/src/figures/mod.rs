@@ -207,12 +207,8 @@ fn markdown(results: &Results, scale: &Scale, command: &str) -> Result<String> {
         .filter(|server| !server.version.is_empty())
         .map(|server| format!("{} ({})", server.title, server.version))
         .collect();
-    let mut text = format!(
-        "{}, {}. {} rounds of `{command}`.\n\n",
-        machine::today()?,
-        machine::machine()?,
-        scale.rounds
-    );
+    let mut text =
+        format!("{}, {}. Rounds: {}; `{command}`.\n\n", machine::today()?, machine::machine()?, scale.rounds);
     // Writing to a String does not fail.
     let _ = writeln!(text, "## Targets\n\n{}", targets::table(&figures));
     let _ = writeln!(

@@ -23,20 +23,34 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 } .head { font-weight: 60
 /// What a panel shows, on a scale of powers of ten, from where on.
 struct Panel {
     title: &'static str,
+    scale: &'static str,
     of: fn(&Bars) -> f64,
     from: f64,
     shown: fn(f64) -> String,
 }
 
 const PANELS: [Panel; 3] = [
-    Panel { title: "CPU per single delivery, × floor", of: |bars| bars.single, from: 0.5, shown: times },
     Panel {
-        title: "CPU per delivery, bursts of 100, × floor",
+        title: "One message",
+        scale: "CPU per delivery, × floor; log scale",
+        of: |bars| bars.single,
+        from: 0.5,
+        shown: times,
+    },
+    Panel {
+        title: "Bursts of 100",
+        scale: "CPU per delivery, × floor; log scale",
         of: |bars| bars.burst,
         from: 0.5,
         shown: times,
     },
-    Panel { title: "RSS per idle connection", of: |bars| bars.idle_bytes, from: 100.0, shown: bytes },
+    Panel {
+        title: "Idle connection",
+        scale: "resident memory; log scale",
+        of: |bars| bars.idle_bytes,
+        from: 100.0,
+        shown: bytes,
+    },
 ];
 
 fn times(ratio: f64) -> String {
@@ -59,8 +73,7 @@ pub(super) fn svg(servers: &[Bars], ours: &str) -> String {
         // Writing to a String does not fail.
         let _ =
             writeln!(text, "<text class=\"head\" x=\"{x}\" y=\"26\" font-size=\"12\">{}</text>", panel.title);
-        let _ =
-            writeln!(text, "<text class=\"scale\" x=\"{x}\" y=\"44\">shorter is better; logarithmic</text>");
+        let _ = writeln!(text, "<text class=\"scale\" x=\"{x}\" y=\"44\">{}</text>", panel.scale);
         let most = servers.iter().map(panel.of).fold(panel.from, f64::max);
         for (server, y) in servers.iter().zip((TOP..).step_by(ROW as usize)) {
             let value = (panel.of)(server);

@@ -88,6 +88,8 @@ pub(super) fn figures(measured: &Measured<'_>) -> Vec<Figure> {
     let mut sizes: Vec<u32> = measured.samples.iter().map(|sample| sample.connections).collect();
     sizes.sort_unstable();
     sizes.dedup();
+    // There it is growth that counts.
+    sizes.retain(|size| *size != many);
     let mut figures = Vec::new();
     for (name, target, digits, of) in COSTS {
         for size in &sizes {
@@ -264,7 +266,7 @@ pub(super) mod tests {
         let text = table(&figures(&measured));
         for line in [
             "| CPU per single delivery, µs, 1000 connections | 10.00 | 10.60 | **1.06** (1.06–1.06) | ≤ 1.1 | ≤ 1.05 | must |",
-            "| CPU per accepted connection, µs, 18000 connections | 12.0 | 15.9 | **1.32** (1.32–1.32) | ≤ 1.6 | ≤ 1.3 | must |",
+            "| CPU per accepted connection, µs, 1000 connections | 10.0 | 10.6 | **1.06** (1.06–1.06) | ≤ 1.6 | ≤ 1.3 | aim |",
             "| RSS per idle connection, B, 1000 connections |  | 1060 | **1060** (1060–1060) | ≤ 1536 | ≤ 1126 | aim |",
             "| RSS after traffic ÷ idle, 1000 connections |  | 1.10 | **1.10** (1.10–1.10) | ≤ 1.05 |  | **no** |",
             "| p99 from publish to received, ms | 2.00 | 2.20 | **1.10** (1.10–1.10) | ≤ 1.15 | ≤ 1.05 | must |",

@@ -116,10 +116,13 @@ fn sources() -> PathBuf {
 fn version(description: &Description, here: &Path) -> String {
     let said = description.versions.iter().filter_map(|words| {
         let mut words = words.iter().map(|word| word.replace("{here}", &here.to_string_lossy()));
-        let output = Command::new(words.next()?).args(words).output().ok()?;
+        let program = words.next()?;
+        let output = Command::new(&program).args(words).output().ok()?;
         // nginx says it where errors go.
         let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
-        Some(String::from_utf8_lossy(&text).lines().next()?.trim().to_owned())
+        let line = String::from_utf8_lossy(&text).lines().next()?.trim().to_owned();
+        // `node --version` does not say whose.
+        Some(if line.starts_with('v') { format!("{program} {line}") } else { line })
     });
     description.version.iter().cloned().chain(said).collect::<Vec<_>>().join(", ")
 }
