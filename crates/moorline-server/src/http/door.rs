@@ -1,5 +1,5 @@
 //! The way in for connections, in front of the router. A handshake passes what every request passes, and pays for nothing
-//! that it has no use for: the router and its layers took half of what a connection costs.
+//! that it has no use for: the router and its layers were two fifths of a connection's instructions.
 //!
 //! What is not to the letter a handshake of `/ws` or `/ws/{room}` is the router's, which comes to the same answer.
 
