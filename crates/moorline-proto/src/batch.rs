@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::coding::{Coded, Coding, Compress, Compressed, Frames};
+use crate::coding::{BURST_BYTES, Coded, Coding, Compress, Compressed, Frames};
 use crate::id::RoomName;
 use crate::message::Message;
 use crate::position::{Epoch, Offset};
@@ -143,14 +143,23 @@ impl EncodedBatch {
 
     /// Its frames for connections of a coding, compressed by `compress` where nobody needed them before.
     pub fn coded(&self, coding: Coding, compress: &mut Compress<'_>) -> Frames<'_> {
-        self.compressed(coding, compress).map_or(self.plain(), Compressed::frames)
+        self.compressed(coding, BURST_BYTES, compress).map_or(self.plain(), Compressed::frames)
     }
 
-    fn compressed(&self, coding: Coding, compress: &mut Compress<'_>) -> Option<&Compressed> {
+    /// Its parts share the budget; where nothing is left of it there is what was made before.
+    fn compressed(&self, coding: Coding, budget: usize, compress: &mut Compress<'_>) -> Option<&Compressed> {
+        if budget == 0 {
+            return self.coded.made(coding);
+        }
         self.coded.get_or_make(coding, || match &self.parts[..] {
-            [] => Compressed::of(self.plain(), compress),
+            [] => Compressed::of(self.plain(), budget, compress),
             parts => {
-                Compressed::joined(parts.iter().map(|part| (part.plain(), part.compressed(coding, compress))))
+                let mut left = budget;
+                Compressed::joined(parts.iter().map(|part| {
+                    let compressed = part.compressed(coding, left, compress);
+                    left = left.saturating_sub(part.wire.len());
+                    (part.plain(), compressed)
+                }))
             }
         })
     }
@@ -178,7 +187,7 @@ impl EncodedEphemeral {
     /// Its frame for connections of a coding, as in [`EncodedBatch::coded`].
     pub fn coded(&self, coding: Coding, compress: &mut Compress<'_>) -> &[u8] {
         let plain = Frames { wire: &self.wire, ends: &[self.wire.len()] };
-        let compressed = self.coded.get_or_make(coding, || Compressed::of(plain, compress));
+        let compressed = self.coded.get_or_make(coding, || Compressed::of(plain, BURST_BYTES, compress));
         compressed.map_or(&self.wire, |compressed| compressed.frames().wire)
     }
 }
