@@ -18,8 +18,11 @@ use self::answers::{Answers, Pending};
 pub use self::sockets::Sockets;
 use crate::backend::Backend;
 use crate::invariants::{bounds, takeover};
-use crate::planted::Planted;
+use crate::planted::{Planted, overlook_holes};
 use crate::random::Random;
+
+/// Announcements that are taken in together, at most: a good part of what is published between two looks.
+const TOGETHER_MAX: usize = 16;
 
 /// One shard and what is between it and everything else.
 pub struct Driver {
@@ -197,7 +200,7 @@ impl Driver {
         }
     }
 
-    /// Takes in one announcement. False where there is none.
+    /// Takes in some announcements before anyone is served. False where there is none.
     pub fn hear(&mut self, now: Now) -> bool {
         if self.behind && (self.announced.is_empty() || self.random.chance(30)) {
             self.behind = false;
@@ -206,8 +209,18 @@ impl Driver {
             }
             return true;
         }
-        let Some(input) = self.announced.pop_front() else { return false };
-        self.handle(now, input);
+        if self.announced.is_empty() {
+            return false;
+        }
+        let count = 1 + self.random.below(self.announced.len().min(TOGETHER_MAX));
+        let mut together: Vec<Input> = self.announced.drain(..count).collect();
+        if self.backend.planted == Some(Planted::OverlookHoles) {
+            overlook_holes(&mut together);
+        }
+        for input in together {
+            self.take_in(now, input);
+        }
+        self.settle(now);
         true
     }
 }
