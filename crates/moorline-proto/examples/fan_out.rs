@@ -17,6 +17,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let batch = crowd.batch(messages);
         crowd.announce(&batch);
     }
+    // One that delivers nothing would be cheap: a greeting and a write for each batch is what each member gets.
+    assert_eq!(crowd.sockets.writes, members * (1 + batches), "writes");
+    let text_bytes = members * batches * messages * Crowd::TEXT_BYTES as u64;
+    assert!(crowd.sockets.bytes > text_bytes, "bytes");
     println!("{} writes, {} bytes", crowd.sockets.writes, crowd.sockets.bytes);
     Ok(())
 }

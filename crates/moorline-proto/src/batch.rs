@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::coding::{Coded, Coding, Compress, Compressed, Frames};
+use crate::coding::{BURST_BYTES, Coded, Coding, Compress, Compressed, Frames};
 use crate::id::RoomName;
 use crate::message::Message;
 use crate::position::{Epoch, Offset};
@@ -107,18 +107,28 @@ impl EncodedBatch {
         Self { batch, wire: wire.into(), ends, coded: Coded::default(), parts: Vec::new() }
     }
 
+    /// How many of these, from the first on, follow each other without a gap.
+    #[must_use]
+    pub fn consecutive(parts: &[Arc<Self>]) -> usize {
+        let follows = |pair: &&[Arc<Self>]| {
+            let (before, next) = (&pair[0].batch, &pair[1].batch);
+            next.epoch == before.epoch && next.after == before.last()
+        };
+        parts.len().min(1 + parts.windows(2).take_while(follows).count())
+    }
+
     /// Batches of one room that follow each other, as one; none where there are none or a gap lies between them.
     #[must_use]
     pub fn joined(parts: &[Arc<Self>]) -> Option<Self> {
         let first = parts.first()?;
+        if Self::consecutive(parts) < parts.len() {
+            return None;
+        }
         let mut batch = Batch { records: Vec::new(), reached: Vec::new(), ..first.batch.clone() };
         let is_merged = parts.iter().any(|part| !part.batch.reached.is_empty());
         let mut wire = Vec::with_capacity(parts.iter().map(|part| part.wire.len()).sum());
         let mut ends = Vec::new();
         for part in parts {
-            if part.batch.epoch != batch.epoch || part.batch.after != batch.last() {
-                return None;
-            }
             ends.extend(part.ends.iter().map(|end| wire.len() + end));
             wire.extend_from_slice(&part.wire);
             if is_merged {
@@ -143,14 +153,23 @@ impl EncodedBatch {
 
     /// Its frames for connections of a coding, compressed by `compress` where nobody needed them before.
     pub fn coded(&self, coding: Coding, compress: &mut Compress<'_>) -> Frames<'_> {
-        self.compressed(coding, compress).map_or(self.plain(), Compressed::frames)
+        self.compressed(coding, BURST_BYTES, compress).map_or(self.plain(), Compressed::frames)
     }
 
-    fn compressed(&self, coding: Coding, compress: &mut Compress<'_>) -> Option<&Compressed> {
+    /// Its parts share the budget; where nothing is left of it there is what was made before.
+    fn compressed(&self, coding: Coding, budget: usize, compress: &mut Compress<'_>) -> Option<&Compressed> {
+        if budget == 0 {
+            return self.coded.made(coding);
+        }
         self.coded.get_or_make(coding, || match &self.parts[..] {
-            [] => Compressed::of(self.plain(), compress),
+            [] => Compressed::of(self.plain(), budget, compress),
             parts => {
-                Compressed::joined(parts.iter().map(|part| (part.plain(), part.compressed(coding, compress))))
+                let mut left = budget;
+                Compressed::joined(parts.iter().map(|part| {
+                    let compressed = part.compressed(coding, left, compress);
+                    left = left.saturating_sub(part.wire.len());
+                    (part.plain(), compressed)
+                }))
             }
         })
     }
@@ -178,7 +197,7 @@ impl EncodedEphemeral {
     /// Its frame for connections of a coding, as in [`EncodedBatch::coded`].
     pub fn coded(&self, coding: Coding, compress: &mut Compress<'_>) -> &[u8] {
         let plain = Frames { wire: &self.wire, ends: &[self.wire.len()] };
-        let compressed = self.coded.get_or_make(coding, || Compressed::of(plain, compress));
+        let compressed = self.coded.get_or_make(coding, || Compressed::of(plain, BURST_BYTES, compress));
         compressed.map_or(&self.wire, |compressed| compressed.frames().wire)
     }
 }
@@ -268,5 +287,24 @@ mod tests {
             assert_eq!(joined.batch.reached, reached.into_iter().map(Offset).collect::<Vec<_>>());
         }
         assert!(EncodedBatch::joined(&[part(4, &[5, 6], &[5, 9]), part(6, &[7], &[])]).is_none());
+    }
+
+    #[test]
+    fn batches_are_consecutive_up_to_a_gap_an_overlap_or_another_history() {
+        let elsewhere = |part: Arc<EncodedBatch>| {
+            let batch = Batch { epoch: Epoch(2), ..part.batch.clone() };
+            Arc::new(EncodedBatch::new(batch, &FRAMING))
+        };
+        for (parts, count) in [
+            (vec![], 0),
+            (vec![part(3, &[4], &[])], 1),
+            (vec![part(3, &[4], &[]), part(4, &[5, 6], &[])], 2),
+            (vec![part(3, &[4], &[]), part(5, &[6], &[]), part(6, &[7], &[])], 1),
+            (vec![part(3, &[4], &[]), part(4, &[5], &[]), part(4, &[5, 6], &[])], 2),
+            (vec![part(3, &[4], &[]), part(4, &[5], &[]), elsewhere(part(5, &[6], &[]))], 2),
+        ] {
+            assert_eq!(EncodedBatch::consecutive(&parts), count, "{parts:?}");
+            assert_eq!(EncodedBatch::joined(&parts).is_some(), count > 0 && count == parts.len());
+        }
     }
 }

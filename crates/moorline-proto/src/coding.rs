@@ -20,8 +20,8 @@ impl Coding {
 }
 
 /// How many bytes of frames are compressed at once: 1 MiB takes some 10 ms, in which the shard does nothing else. What of a burst lies
-/// further is sent as it is.
-const BURST_BYTES: usize = 1024 * 1024;
+/// further is sent as it is, or as it was compressed before.
+pub(crate) const BURST_BYTES: usize = 1024 * 1024;
 
 /// Appends the compressed form of one whole frame to `out`, or nothing and says false where the frame is to be sent as it is.
 pub type Compress<'a> = dyn FnMut(&[u8], &mut Vec<u8>) -> bool + 'a;
@@ -56,14 +56,15 @@ pub(crate) struct Compressed {
 }
 
 impl Compressed {
-    /// Compresses what becomes shorter by it; none where that is nothing. Copies nothing before the first that does.
-    pub(crate) fn of(plain: Frames<'_>, compress: &mut Compress<'_>) -> Option<Box<Self>> {
+    /// Compresses what becomes shorter by it, of the frames that begin within `budget` bytes; none where that is nothing. Copies
+    /// nothing before the first that does.
+    pub(crate) fn of(plain: Frames<'_>, budget: usize, compress: &mut Compress<'_>) -> Option<Box<Self>> {
         let mut made: Option<Self> = None;
         let mut out = Vec::new();
         for (index, frame) in plain.iter().enumerate() {
             out.clear();
             let start = plain.ends[index] - frame.len();
-            let is_compressed = start < BURST_BYTES && compress(frame, &mut out);
+            let is_compressed = start < budget && compress(frame, &mut out);
             if is_compressed && made.is_none() {
                 made = Some(Self { wire: plain.wire[..start].to_vec(), ends: plain.ends[..index].to_vec() });
             }
@@ -117,6 +118,11 @@ impl Coded {
     ) -> Option<&Compressed> {
         self.0[coding as usize].get_or_init(make).as_deref()
     }
+
+    /// The compressed form, where it is made.
+    pub(crate) fn made(&self, coding: Coding) -> Option<&Compressed> {
+        self.0[coding as usize].get()?.as_deref()
+    }
 }
 
 #[cfg(test)]
@@ -138,11 +144,11 @@ mod tests {
     #[test]
     fn r34_frames_keep_their_boundaries_and_short_ones_stay_as_they_are() {
         let plain = Frames { wire: b"onethreetwofoursix", ends: &[3, 8, 11, 15, 18] };
-        let compressed = Compressed::of(plain, &mut shorten).unwrap();
+        let compressed = Compressed::of(plain, BURST_BYTES, &mut shorten).unwrap();
         assert_eq!(text(compressed.frames()), ["one", "<t", "two", "<f", "six"]);
         let short = Frames { wire: b"onetwo", ends: &[3, 6] };
-        assert_eq!(Compressed::of(short, &mut shorten), None);
-        assert_eq!(Compressed::of(Frames { wire: b"", ends: &[] }, &mut shorten), None);
+        assert_eq!(Compressed::of(short, BURST_BYTES, &mut shorten), None);
+        assert_eq!(Compressed::of(Frames { wire: b"", ends: &[] }, BURST_BYTES, &mut shorten), None);
         let joined = Compressed::joined([(short, None), (plain, Some(&*compressed))].into_iter()).unwrap();
         assert_eq!(text(joined.frames()), ["one", "two", "one", "<t", "two", "<f", "six"]);
         assert_eq!(Compressed::joined([(short, None), (short, None)].into_iter()), None);
@@ -153,7 +159,8 @@ mod tests {
         let (large, count) = (BURST_BYTES / 4, 8);
         let wire = vec![b'x'; large * count];
         let ends: Vec<usize> = (1..=count).map(|number| number * large).collect();
-        let compressed = Compressed::of(Frames { wire: &wire, ends: &ends }, &mut shorten).unwrap();
+        let compressed =
+            Compressed::of(Frames { wire: &wire, ends: &ends }, BURST_BYTES, &mut shorten).unwrap();
         let lengths: Vec<usize> = compressed.frames().iter().map(<[u8]>::len).collect();
         assert_eq!(lengths, [2, 2, 2, 2, large, large, large, large]);
     }
@@ -166,7 +173,7 @@ mod tests {
         for coding in [Coding::Deflate9, Coding::Deflate15, Coding::Deflate9, Coding::Deflate15] {
             let form = coded.get_or_make(coding, || {
                 made += 1;
-                Compressed::of(plain, &mut shorten)
+                Compressed::of(plain, BURST_BYTES, &mut shorten)
             });
             assert_eq!(text(form.unwrap().frames()), ["<t"]);
         }

@@ -203,6 +203,14 @@ impl Stage {
         batch
     }
 
+    /// Announces batches before anyone is served.
+    fn announce_all(&mut self, batches: &[Arc<EncodedBatch>]) {
+        for batch in batches {
+            self.shard.handle(now(), Input::Batch(Arc::clone(batch)), &mut self.sockets);
+        }
+        self.settle();
+    }
+
     /// What the connection with that number was sent, a line for each frame: the number of a message, after its coding where it was
     /// compressed, or the type of another frame.
     fn heard(&mut self, number: u64) -> Vec<String> {
@@ -304,6 +312,45 @@ fn r34_joined_batches_share_it_too() {
         assert_eq!(joined.plain().ends.len(), 4);
     }
     assert_eq!(made, 2, "each once, however often they are joined");
+}
+
+/// What comes at once is compressed within one bound, in however many announcements it came: the shard does nothing else meanwhile.
+#[test]
+fn r34_of_batches_that_come_together_only_so_much_is_compressed() {
+    const MIB: usize = 1024 * 1024;
+    let (count, bytes) = (80, 60_000);
+    let within = MIB.div_ceil(bytes);
+    let mut stage = Stage::of(&[LARGE, SMALL]);
+    let batches: Vec<_> = (0..count)
+        .map(|_| Arc::new(EncodedBatch::new(batch(NEW, vec![stage.keep(bytes, &[])]), &FRAMING)))
+        .collect();
+    // Another shard has compressed one that lies behind the bound.
+    batches[70].coded(Coding::Deflate15, &mut |_, out| {
+        out.extend(b"\nbefore");
+        true
+    });
+    stage.announce_all(&batches);
+    for coding in [Coding::Deflate15, Coding::Deflate9] {
+        let compressed = stage.sockets.compressed.iter().filter(|(of, _)| *of == coding);
+        let spent: usize = compressed.map(|(_, frame)| frame.len()).sum();
+        assert!((MIB..MIB + bytes + 200).contains(&spent), "{coding:?}: {spent}");
+    }
+    let shown = |coding: &str, number: usize| match (number, coding) {
+        (71, "Deflate15") => "before".to_owned(),
+        (number, _) if number <= within => format!("{coding} {number}"),
+        (number, _) => number.to_string(),
+    };
+    for (client, coding) in [(1, "Deflate15"), (2, "Deflate9")] {
+        let expected: Vec<String> = (1..=count).map(|number| shown(coding, number)).collect();
+        assert_eq!(stage.heard(client), expected, "{coding}");
+    }
+    // Alone, one that lay behind it is compressed.
+    let mut other = Stage::of(&[]);
+    other.records = stage.records[..79].to_vec();
+    other.connect(LARGE);
+    other.records = stage.records.clone();
+    other.handle(Input::Batch(Arc::clone(&batches[79])));
+    assert_eq!(other.heard(1)[..], ["Deflate15 80"]);
 }
 
 trait FrameOf {

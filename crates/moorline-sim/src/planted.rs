@@ -1,7 +1,14 @@
 //! Bugs that the world can be told to have, so that the checks are checked too.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use moorline_proto::batch::EncodedBatch;
+use moorline_proto::id::RoomName;
+use moorline_proto::position::{Epoch, Offset};
+use moorline_proto::shard::Input;
+
+use crate::wire::FRAMING;
 use crate::world::Scenario;
 use crate::written::Said;
 
@@ -50,11 +57,13 @@ pub enum Planted {
     SkipTexts,
     /// Appends to streams are answered before their commit.
     AcceptBeforeCommit,
+    /// Of announcements that come together those of one room are taken to follow each other.
+    OverlookHoles,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::DropDeliveries,
         Self::SwallowResets,
         Self::ForgetExcept,
@@ -76,6 +85,7 @@ impl Planted {
         Self::NeverLapse,
         Self::SkipTexts,
         Self::AcceptBeforeCommit,
+        Self::OverlookHoles,
     ];
 
     /// Where it shows.
@@ -87,6 +97,20 @@ impl Planted {
             }
             Self::ForgetAcks | Self::AcceptBeforeCommit => Scenario::Store,
             _ => Scenario::Network,
+        }
+    }
+}
+
+/// Has what is announced to a room together follow what was announced before, as if nothing lay between.
+pub(crate) fn overlook_holes(together: &mut [Input]) {
+    let mut reached: BTreeMap<RoomName, (Epoch, Offset)> = BTreeMap::new();
+    for input in together {
+        let Input::Batch(announced) = input else { continue };
+        let mut batch = announced.batch.clone();
+        let before = reached.insert(batch.room.clone(), (batch.epoch, batch.last()));
+        if let Some((_, last)) = before.filter(|&(epoch, last)| epoch == batch.epoch && last < batch.after) {
+            batch.after = last;
+            *announced = Arc::new(EncodedBatch::new(batch, &FRAMING));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::portion::Portion;
 use super::room::{Opening, Standing};
 use super::send::{Lane, Taken};
-use super::{Host, RoomKey, SessionKey, Shard, Turn};
+use super::{Host, Input, RoomKey, SessionKey, Shard, Turn};
 use crate::batch::{Batch, EncodedBatch, EncodedEphemeral};
 use crate::position::Position;
 use crate::record::Except;
@@ -25,6 +25,13 @@ pub(super) struct FanOut {
 }
 
 impl Shard {
+    /// Whether it is announced to a room that is known here: its members get it with what waits for them, in one write.
+    pub(super) fn joins_what_waits(&self, input: &Input) -> bool {
+        // While members are being served, the sessions that end behind an input could take the room with them.
+        let is_serving = self.current.is_some();
+        !is_serving && matches!(input, Input::Batch(batch) if self.room_named(&batch.batch.room).is_some())
+    }
+
     pub(super) fn announced(&mut self, batch: Arc<EncodedBatch>) {
         let name = &batch.batch.room;
         let Some(key) = self.room_named(name).or_else(|| self.first_record_of_an_own_room(&batch.batch))
@@ -73,23 +80,21 @@ impl Shard {
         true
     }
 
-    /// Takes the next room's announcements as one batch.
+    /// Takes the next room's announcements as one batch; what lies behind a hole among them comes next.
     fn next_fan_out(&mut self) -> Option<FanOut> {
         let key = self.queue.pop_front()?;
-        let run = std::mem::take(&mut self.rooms.get_mut(key.0 as usize)?.run);
+        let mut run = std::mem::take(&mut self.rooms.get_mut(key.0 as usize)?.run);
+        let behind = run.split_off(EncodedBatch::consecutive(&run));
+        if !behind.is_empty() {
+            self.room_mut(key).run = behind;
+            self.queue.push_front(key);
+        }
         let batch = match run.as_slice() {
-            [] => return None,
             [one] => Arc::clone(one),
-            several => match EncodedBatch::joined(several) {
-                Some(joined) if self.compresses => Arc::new(joined.made_of(run)),
-                Some(joined) => Arc::new(joined),
-                None => {
-                    // A hole between them: the first alone, the others when it is handed out.
-                    self.room_mut(key).run = several[1..].to_vec();
-                    self.queue.push_front(key);
-                    Arc::clone(&several[0])
-                }
-            },
+            several => {
+                let joined = EncodedBatch::joined(several)?;
+                Arc::new(if self.compresses { joined.made_of(run) } else { joined })
+            }
         };
         self.begin_fan_out(key, batch)
     }

@@ -2,9 +2,10 @@
 //!
 //! # For drivers
 //! A [`Shard`] does nothing by itself. Its driver calls, in this order and from one task:
-//! 1. [`Shard::handle`] with whatever happened;
-//! 2. [`Shard::fan_out`] until it returns false, yielding to other work in between if it likes: nothing else is
-//!    handled before;
+//! 1. [`Shard::handle`] with whatever happened; with as many announcements as there are, if it likes: what is announced to one
+//!    room then goes to each member in one write. Whatever else is handled before the next step, the members are served first,
+//!    all in one go;
+//! 2. [`Shard::fan_out`] until it returns false, yielding to other work in between if it likes;
 //! 3. [`Shard::poll_output`] until it returns none, performing each output; outputs that have an answer name the
 //!    [`Input`] that brings it;
 //! 4. waits until [`Shard::poll_timeout`], then [`Shard::handle_timeout`], or until something happens.
@@ -233,14 +234,9 @@ impl Shard {
     /// Takes in what happened.
     pub fn handle(&mut self, now: Now, input: Input, host: &mut dyn Host) {
         let turn = &mut Turn { now, host };
-        // What is announced to a room that is known here joins what waits for its members: they get it in one write.
-        if let Input::Batch(batch) = input {
-            if self.room_named(&batch.batch.room).is_none() {
-                while self.serve_members(turn, usize::MAX) {}
-            }
-            return self.announced(batch);
+        if !self.joins_what_waits(&input) {
+            while self.serve_members(turn, usize::MAX) {}
         }
-        while self.serve_members(turn, usize::MAX) {}
         match input {
             Input::Establish(claim) => self.establish(turn, *claim),
             Input::Abandoned(connection) => self.abandon(connection),
@@ -255,7 +251,7 @@ impl Shard {
             Input::TransportPing(peer, payload) => self.transport_ping(turn, peer, &payload),
             Input::Lost(peer, why) => self.lost(turn, peer, why),
             Input::Writable(peer) => self.writable(turn, peer),
-            Input::Batch(_) => {}
+            Input::Batch(batch) => self.announced(batch),
             Input::Ephemeral(ephemeral) => self.ephemeral(turn, &ephemeral),
             Input::StreamCancel(cancel) => self.stream_cancel(turn, &cancel),
             Input::AnnouncementsLost => self.announcements_lost(),

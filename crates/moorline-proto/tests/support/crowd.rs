@@ -62,6 +62,9 @@ pub struct Crowd {
 }
 
 impl Crowd {
+    /// Of each message, beside what it stands in.
+    pub const TEXT_BYTES: usize = 64;
+
     /// So many members of users of their own.
     pub fn new(members: u64) -> Self {
         let mut crowd = Self {
@@ -105,7 +108,7 @@ impl Crowd {
     pub fn batch(&mut self, messages: u64) -> Arc<EncodedBatch> {
         let after = self.head;
         self.head = Offset(after.0 + messages);
-        let text = format!(r#"{{"type":"m","data":"{}"}}"#, "x".repeat(64));
+        let text = format!(r#"{{"type":"m","data":"{}"}}"#, "x".repeat(Self::TEXT_BYTES));
         let record = |offset| Record {
             offset: Offset(offset),
             timestamp: Timestamp(0),

@@ -18,8 +18,11 @@ use self::answers::{Answers, Pending};
 pub use self::sockets::Sockets;
 use crate::backend::Backend;
 use crate::invariants::{bounds, takeover};
-use crate::planted::Planted;
+use crate::planted::{Planted, overlook_holes};
 use crate::random::Random;
+
+/// Announcements that are taken in together, at most: a good part of what is published between two looks.
+const TOGETHER_MAX: usize = 16;
 
 /// One shard and what is between it and everything else.
 pub struct Driver {
@@ -33,6 +36,8 @@ pub struct Driver {
     answers: Answers,
     /// Announced, not taken in yet.
     pub announced: VecDeque<Input>,
+    /// How many are there when it looks next.
+    busy_until: usize,
     /// Whether announcements were lost.
     pub behind: bool,
     random: Random,
@@ -76,6 +81,7 @@ impl Driver {
             backend: Rc::clone(backend),
             answers: Answers::default(),
             announced: VecDeque::new(),
+            busy_until: 0,
             behind: false,
             random,
             is_prompt: false,
@@ -197,7 +203,7 @@ impl Driver {
         }
     }
 
-    /// Takes in one announcement. False where there is none.
+    /// Takes in some announcements before anyone is served. False where there is none, or it is busy with something else.
     pub fn hear(&mut self, now: Now) -> bool {
         if self.behind && (self.announced.is_empty() || self.random.chance(30)) {
             self.behind = false;
@@ -206,8 +212,20 @@ impl Driver {
             }
             return true;
         }
-        let Some(input) = self.announced.pop_front() else { return false };
-        self.handle(now, input);
+        let is_busy = !self.is_prompt && self.announced.len() < self.busy_until;
+        if is_busy || self.announced.is_empty() {
+            return false;
+        }
+        self.busy_until = *self.random.pick(&[0, 0, 5, TOGETHER_MAX]);
+        let count = 1 + self.random.below(self.announced.len().min(TOGETHER_MAX));
+        let mut together: Vec<Input> = self.announced.drain(..count).collect();
+        if self.backend.planted == Some(Planted::OverlookHoles) {
+            overlook_holes(&mut together);
+        }
+        for input in together {
+            self.take_in(now, input);
+        }
+        self.settle(now);
         true
     }
 }
