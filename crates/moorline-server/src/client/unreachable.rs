@@ -58,9 +58,11 @@ fn of_cause(error: &(dyn Error + 'static)) -> Option<Fault> {
     let inner = error.get_ref().and_then(|inner| of_causes(inner));
     inner.or(match error.kind() {
         ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => Some(Fault::OtherScheme),
-        ErrorKind::AddrNotAvailable | ErrorKind::NetworkUnreachable | ErrorKind::InvalidInput => {
-            Some(Fault::Source)
-        }
+        // The last one: our address is of the other family (IPv4, IPv6).
+        ErrorKind::AddrNotAvailable
+        | ErrorKind::NetworkUnreachable
+        | ErrorKind::InvalidInput
+        | ErrorKind::NotConnected => Some(Fault::Source),
         _ => None,
     })
 }
