@@ -19,7 +19,7 @@ from waiting import eventually, unique
 
 FIELDS = ["connections", "until established", "messages", "deliveries", "publish to received", "every delivery checked",
           "server memory"]
-CLEAN = {"lost": 0, "lost_announced": 0, "duplicates": 0, "out_of_order": 0, "for_others": 0}
+CLEAN = {"lost": 0, "lost_announced": 0, "duplicates": 0, "out_of_order": 0, "for_others": 0, "not_checked": 0}
 
 
 class Done:
@@ -33,8 +33,8 @@ class Done:
         return json.loads(self.out)
 
 
-def started(server, *arguments, scheme="ws", env=None, **popen):
-    url = f"{scheme}://127.0.0.1:{server.port}"
+def started(server, *arguments, scheme="ws", path="", env=None, **popen):
+    url = f"{scheme}://127.0.0.1:{server.port}{path}"
     return subprocess.Popen([BINARY, "bench", url, *map(str, arguments)], env={**environment({}), **(env or {})}, text=True,
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **popen)
 
@@ -108,6 +108,8 @@ def test_the_payload_is_as_large_as_it_should_be(start):
     assert measured(server, "--connections", 2, "--seconds", 1, "--payload", 3500).json["ok"] is True
     done = measured(server, "--connections", 2, "--seconds", 1, "--payload", 4096, code=1)
     assert list(done.json["connections"]["lost"])[0].startswith("close code 1009"), done.out
+    for text in (done.out, done.said):
+        assert "connection.message_max_bytes" in text and "--payload" in text, text
 
 
 def test_idle_connections_are_held_and_nothing_is_published(server):
@@ -116,11 +118,19 @@ def test_idle_connections_are_held_and_nothing_is_published(server):
                         if one["room"].startswith("bench:") and one["connected"] == 50], timeout=20)
     found = ended(process, 0).json
     assert found["traffic"]["published"] == 0 and found["traffic"]["latency_ms"] is None
-    assert found["traffic"]["seconds"] >= 2 and found["memory"]["bytes_per_connection_idle"] is not None
+    assert found["traffic"]["seconds"] >= 2 and found["memory"]["bytes_per_connection_idle"] is None
 
 
 def test_idle_shows_no_figures_of_messages(server):
     assert "deliveries" not in bench(server, "--connections", 5, "--idle", 1).out
+
+
+def test_memory_per_connection_is_told_where_there_are_enough_connections(start):
+    server = start()
+    few = bench(server, "--connections", 200, "--idle", 1).out
+    assert "not known: it takes 1,000 connections to tell" in few and "bytes" not in few
+    found = measured(server, "--connections", 1000, "--idle", 1).json["memory"]
+    assert found["bytes_per_connection_idle"] > 100, found
 
 
 def test_the_memory_is_that_of_the_process_that_is_named(server):
@@ -136,7 +146,34 @@ def test_connections_come_from_the_addresses_that_are_named(start):
     found = measured(server, "--connections", 10, "--idle", 1, "--from", "127.0.0.2,127.0.0.3").json
     assert found["ok"] is True and found["limits"] == {}
     done = bench(server, "--connections", 2, "--idle", 1, "--from", "192.0.2.1", code=1)
-    assert "cannot reach" in done.said
+    assert "cannot reach" in done.said and "192.0.2.1 (--from)" in done.said and "is the server running" not in done.said
+    assert "::1 (--from)" in bench(server, "--connections", 2, "--idle", 1, "--from", "::1", code=1).said
+
+
+# --- where the server is ---
+
+@pytest.mark.parametrize("path", ["/", "/ws", "/ws/lobby", "/ws/lobby?user=ann"])
+def test_the_address_of_a_room_is_that_of_its_server(server, path):
+    assert measured(server, "--connections", 2, "--idle", 1, path=path).json["ok"] is True
+
+
+@pytest.mark.parametrize("scheme", ["ws", "http"])
+def test_the_option_and_the_variable_take_what_the_argument_takes(server, scheme):
+    url = f"{scheme}://127.0.0.1:{server.port}"
+    for arguments, env in [(["--url", url], {}), ([], {"MOORLINE_URL": url})]:
+        done = subprocess.run([BINARY, "bench", *arguments, "--connections", "2", "--idle", "1"], env={**environment({}), **env},
+                              text=True, capture_output=True, timeout=30)
+        assert done.returncode == 0 and "2 of 2 opened" in done.stdout, done
+
+
+def test_an_address_is_called_by_what_gave_it():
+    url = f"ws://127.0.0.1:{free_port()}"
+    for arguments, env, name in [([url], {}, "the URL"), (["--url", url], {}, "--url"), ([], {"MOORLINE_URL": url}, "MOORLINE_URL")]:
+        for text, code, part in [(url, 1, f"({name} says where)"), ("ftp://a", 2, f"{name} must begin with ws://")]:
+            given = [text if argument == url else argument for argument in arguments]
+            done = subprocess.run([BINARY, "bench", *given], env={**environment({}), **{key: text for key in env}}, text=True,
+                                  capture_output=True, timeout=30)
+            assert done.returncode == code and part in done.stderr, done
 
 
 # --- what lets it in ---
@@ -155,6 +192,7 @@ def test_tokens_that_live_shortly_will_do(serve):
 def test_who_has_neither_key_nor_token_is_told_what_to_give(serving):
     done = bench(serving, code=1)
     assert "set MOORLINE_KEY" in done.said and "MOORLINE_TOKEN" in done.said and done.out == ""
+    assert done.said.startswith("moorline: there is no token and no API key"), done.said
     done = bench(serving, code=1, env={"MOORLINE_TOKEN": "wrong"})
     assert "not_authenticated" in done.said and "wrong" not in done.said.replace("wrong usage", "")
 
@@ -240,6 +278,15 @@ def test_a_limit_of_handshakes_is_waited_for(start):
     assert [why for why in found["limits"] if "limits.address_handshakes_per_s" in why], found
 
 
+def test_a_limit_of_handshakes_is_not_stormed(start):
+    server = start({"limits.address_handshakes_per_s": 20, "limits.address_handshakes_burst": 50})
+    found = measured(server, "--connections", 120, "--idle", 1).json
+    assert found["ok"] is True and found["connections"]["opened"] == 120
+    # Some seventy connections are waited for, by 32 openers: they would make thousands of attempts, each at the server's word.
+    assert 0 < sum(found["limits"].values()) < 500, found
+    assert found["connections"]["seconds"] < 20, found
+
+
 # --- what goes wrong ---
 
 def test_nobody_is_there():
@@ -258,6 +305,18 @@ def test_a_server_that_is_killed_is_told_with_what_was_found(start):
     assert sum(found["connections"]["lost"].values()) == 10 and found["traffic"]["deliveries"] >= 1000
     assert found["traffic"]["seconds"] < 50 and found["checked"]["lost"] == 0
     assert "10 connections were lost" in done.said
+
+
+def test_what_a_lost_connection_did_not_get_is_not_called_checked():
+    def deliver(talk, say, id):
+        if id == 43:
+            return talk.close(1011, "no more")
+        say(id)
+
+    with StandIn(faulty(deliver)) as server:
+        done = bench(server, "--connections", 1, "--rate", 10, "--seconds", 1, code=1)
+        assert "1 not checked, since" in done.out and "every delivery" not in done.out, done.out
+        assert "1 connection was lost" in done.said
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -345,7 +404,7 @@ def test_a_planted_fault_is_found_and_is_a_failure(deliver, fault):
     with StandIn(faulty(deliver)) as server:
         done = measured(server, "--connections", 1, "--rate", 10, "--seconds", 1, code=1 if fault else 0)
         assert done.json["checked"] == {**CLEAN, **fault} and done.json["ok"] is not bool(fault)
-        assert ("deliveries" in done.said) is bool(fault)
+        assert ("moorline: 1 delivery " in done.said) is bool(fault)
         assert done.json["sessions_left"] == 1
 
 

@@ -603,7 +603,7 @@ def test_tail_trusts_only_a_proper_handshake(stand_in):
     upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": "AAAA"}
     assert "Sec-WebSocket-Accept" in run(stand_in(lambda *_: (101, upgrade, "")), "tail", "r", code=1).said
     assert "not_found: nothing here" in run(stand_in(lambda *_: problem(404, "not_found", "nothing here")), "tail", "r", code=1).said
-    assert "--url" in run(stand_in(lambda *_: (200, {}, "hello")), "tail", "r", code=1).said
+    assert "MOORLINE_URL" in run(stand_in(lambda *_: (200, {}, "hello")), "tail", "r", code=1).said
 
 
 def test_tail_tells_of_sessions_own_rooms_nothing(server, tail):

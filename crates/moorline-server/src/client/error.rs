@@ -11,15 +11,15 @@ pub(crate) enum ClientError {
     #[error("cannot reach {base}: {advice}")]
     Unreachable {
         base: String,
-        advice: &'static str,
+        advice: String,
         #[source]
         source: reqwest::Error,
     },
     /// An answer that says why not.
     #[error("{0}")]
     Refused(Box<Refusal>),
-    #[error("{base} does not answer as a Moorline server does ({why}): --url says where one is")]
-    Stranger { base: String, why: &'static str },
+    #[error("{base} does not answer as a Moorline server does ({why}): {named} says where one is")]
+    Stranger { base: String, why: &'static str, named: &'static str },
     #[error("the answer is larger than {max} bytes: ask for less with --limit")]
     AnswerTooBig { max: usize },
     #[error("`{0}` cannot stand in the path of a URL")]
@@ -29,6 +29,9 @@ pub(crate) enum ClientError {
     #[error("the system gives no random numbers")]
     Random(#[source] getrandom::Error),
 }
+
+const NO_TOKEN: &str = "there is no token and no API key, and every server but `moorline dev` wants one: set MOORLINE_KEY (an API \
+     key with the scope `tokens`), or give a token with --token-file FILE or the variable MOORLINE_TOKEN";
 
 /// What a request showed to be let in, or could have shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub(crate) struct Refusal {
     request_id: Option<String>,
     location: Option<String>,
     shown: Credential,
+    /// What gave the server's address.
+    named: &'static str,
 }
 
 #[derive(Deserialize)]
@@ -60,7 +65,7 @@ struct Problem {
 }
 
 impl Refusal {
-    pub(super) fn of_head(response: &Response) -> Self {
+    pub(super) fn of_head(response: &Response, named: &'static str) -> Self {
         let header = |name: &str| response.headers().get(name)?.to_str().ok().map(ToOwned::to_owned);
         Self {
             status: response.status(),
@@ -70,6 +75,7 @@ impl Refusal {
             request_id: header("x-request-id"),
             location: header(header::LOCATION.as_str()),
             shown: Credential::NoKey,
+            named,
         }
     }
 
@@ -95,10 +101,18 @@ impl Refusal {
                 None => self.retry_in_ms.map(|wait| format!("try again in {wait} ms")),
             },
             (None, Some(location)) if self.status.is_redirection() => {
-                Some(format!("it leads on to {location}: give that server's address with --url"))
+                Some(format!("it leads on to {location}: give that server's address with {}", self.named))
             }
-            (None, _) => Some("a Moorline server says why: --url says where one is".to_owned()),
+            (None, _) => Some(format!("a Moorline server says why: {} says where one is", self.named)),
         }
+    }
+
+    /// Whether a token is what was missing; said first, since the server says what else it made of the request.
+    fn wants_token(&self) -> bool {
+        let is_for_who =
+            matches!(self.status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let is_said = self.code.as_deref().is_some_and(|code| code != ErrorCode::NoAuthenticator.as_str());
+        is_for_who && is_said && self.shown == Credential::NoToken
     }
 
     /// What to show instead.
@@ -110,13 +124,6 @@ impl Refusal {
             );
         }
         match (self.status, self.shown) {
-            (
-                StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN,
-                Credential::NoToken,
-            ) => Some(
-                "every server but `moorline dev` wants a token: set MOORLINE_KEY (an API key with the scope `tokens`), \
-                 or give one with --token-file FILE or the variable MOORLINE_TOKEN",
-            ),
             (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Credential::Token) => {
                 Some("give another token with --token-file FILE or the variable MOORLINE_TOKEN")
             }
@@ -134,6 +141,9 @@ impl Refusal {
 
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.wants_token() {
+            write!(f, "{NO_TOKEN}; the server says ")?;
+        }
         match (&self.code, &self.detail) {
             (Some(code), Some(detail)) => write!(f, "{code}: {detail}")?,
             _ => write!(f, "the server answered {}", self.status)?,
@@ -184,7 +194,7 @@ mod tests {
         let mut answer = http::Response::new(String::new());
         *answer.status_mut() = status;
         answer.headers_mut().insert("x-request-id", http::HeaderValue::from_static("r-1"));
-        Refusal::of_head(&answer.into()).with_problem(text, shown).to_string()
+        Refusal::of_head(&answer.into(), "--url").with_problem(text, shown).to_string()
     }
 
     #[test]
@@ -205,7 +215,9 @@ mod tests {
     fn who_has_no_token_or_needs_none_is_told_so() {
         let wrong = r#"{"code":"bad_frame","detail":"no"}"#;
         for status in [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN] {
-            assert!(refusal(status, wrong, Credential::NoToken).contains("set MOORLINE_KEY"));
+            let said = refusal(status, wrong, Credential::NoToken);
+            assert!(said.starts_with("there is no token and no API key"), "{said}");
+            assert!(said.contains("set MOORLINE_KEY") && said.contains("bad_frame: no (request"), "{said}");
         }
         assert!(refusal(StatusCode::BAD_REQUEST, wrong, Credential::Token).ends_with("(request r-1)"));
         assert!(refusal(StatusCode::NOT_FOUND, wrong, Credential::NoToken).ends_with("(request r-1)"));

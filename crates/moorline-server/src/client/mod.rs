@@ -33,6 +33,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(35);
 pub(crate) struct Server {
     http: reqwest::Client,
     base: Url,
+    /// What gave its address.
+    named: &'static str,
+    /// The address of this machine that its connections come from; none where the system chooses.
+    from: Option<IpAddr>,
     key: Option<SecretString>,
 }
 
@@ -50,7 +54,7 @@ impl Server {
     /// # Errors
     /// As [`Server::new`].
     pub(crate) fn reached_from(arguments: &ServerArgs, from: Option<IpAddr>) -> Result<Self, UsageError> {
-        let base = arguments.base()?;
+        let (base, named) = arguments.base()?;
         let certificates = arguments.certificates(&base)?;
         let key = arguments.key()?;
         let mut http = reqwest::Client::builder()
@@ -71,7 +75,7 @@ impl Server {
                 "TLS cannot be set up ({error}): name the trusted certificates with --ca"
             ))
         })?;
-        Ok(Self { http, base, key })
+        Ok(Self { http, base, named, from, key })
     }
 
     /// Where it is.
@@ -143,7 +147,7 @@ impl Server {
         if response.status().is_success() {
             return self.text(response).await;
         }
-        let head = Refusal::of_head(&response);
+        let head = Refusal::of_head(&response, self.named);
         let text = self.text(response).await?;
         Err(ClientError::Refused(Box::new(head.with_problem(&text, shown))))
     }
@@ -160,13 +164,13 @@ impl Server {
     }
 
     fn unreachable(&self, error: reqwest::Error) -> ClientError {
-        let (base, advice) = (self.base.to_string(), unreachable::advice(&error));
-        ClientError::Unreachable { base, advice, source: error.without_url() }
+        let advice = unreachable::advice(&error, self.named, self.from);
+        ClientError::Unreachable { base: self.base.to_string(), advice, source: error.without_url() }
     }
 
     /// Whoever answers there is no server of ours.
     fn stranger(&self, why: &'static str) -> ClientError {
-        ClientError::Stranger { base: self.base.to_string(), why }
+        ClientError::Stranger { base: self.base.to_string(), why, named: self.named }
     }
 
     /// Reads an answer that is JSON.

@@ -9,6 +9,7 @@ use secrecy::SecretString;
 
 use crate::exit::UsageError;
 
+const OPTION: &str = "--url";
 const URL: &str = "MOORLINE_URL";
 const KEY: &str = "MOORLINE_KEY";
 const DEFAULT: &str = "http://127.0.0.1:8080";
@@ -30,22 +31,33 @@ pub(crate) struct ServerArgs {
     /// PEM file with the only certificates to trust, instead of the system's
     #[arg(long, global = true, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// What gave the address, where that was not `--url`.
+    #[arg(skip)]
+    named: Option<&'static str>,
 }
 
 impl ServerArgs {
-    /// The same, for the server at that address.
-    pub(crate) fn at(&self, url: String) -> Self {
-        Self { url: Some(url), ..self.clone() }
+    /// The same, for the server at that address, which errors call by that name.
+    pub(crate) fn at(&self, url: String, named: &'static str) -> Self {
+        Self { url: Some(url), named: Some(named), ..self.clone() }
     }
 
-    /// The address that all paths are below.
-    pub(super) fn base(&self) -> Result<Url, UsageError> {
-        let (text, place) = match (&self.url, variable(URL)?) {
-            (Some(url), _) => (url.clone(), "--url"),
-            (None, Some(url)) => (url, URL),
-            (None, None) => (DEFAULT.to_owned(), "--url"),
-        };
-        base(&text).map_err(|why| UsageError::new(format!("{place} {why}: it is like {DEFAULT}")))
+    /// The address as it was given, and by what; none where it was not.
+    ///
+    /// # Errors
+    /// The variable is not text.
+    pub(crate) fn given(&self) -> Result<Option<(String, &'static str)>, UsageError> {
+        match &self.url {
+            Some(url) => Ok(Some((url.clone(), self.named.unwrap_or(OPTION)))),
+            None => Ok(variable(URL)?.map(|url| (url, URL))),
+        }
+    }
+
+    /// The address that all paths are below, and what gives another one.
+    pub(super) fn base(&self) -> Result<(Url, &'static str), UsageError> {
+        let (text, named) = self.given()?.unwrap_or_else(|| (DEFAULT.to_owned(), OPTION));
+        let wrong = |why| UsageError::new(format!("{named} {why}: it is like {DEFAULT}"));
+        Ok((base(&text).map_err(wrong)?, named))
     }
 
     /// The certificates to trust; none for the system's. Over plain HTTP there is nothing to trust, and a system

@@ -1,6 +1,7 @@
 //! Opening a connection, up to `connection_established`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
@@ -22,11 +23,30 @@ const LEAVE_ALONE_MAX: Duration = Duration::from_secs(30);
 /// How long one that does not say how long is.
 const LEAVE_ALONE: Duration = Duration::from_secs(1);
 
+/// The longest that a refused connection waits by our own choice: the limit has room again before all have had their turn.
+const TURN_MAX: Duration = Duration::from_secs(5);
+/// Doublings of a wait.
+const DOUBLINGS_MAX: u32 = 6;
+
+/// What connections come from.
+struct Source {
+    server: Server,
+    /// Connections that were refused and wait.
+    refused: AtomicU32,
+}
+
+/// How long one of several that were refused waits, where the server says so to each of them: in turn, since a limit that has
+/// room for one at a time has none for all, and longer with each time that it was refused.
+fn turn(wait: Duration, refused: u32, times: u32) -> Duration {
+    let factor = refused.saturating_mul(1 << times.min(DOUBLINGS_MAX));
+    wait.saturating_mul(factor).min(TURN_MAX).max(wait)
+}
+
 /// Opens connections.
 pub(super) struct Dialer {
     pub(super) run: Arc<Run>,
     /// One for each source address. What asks for tokens is another one, so that no WebSocket finds a connection open.
-    servers: Vec<Server>,
+    sources: Vec<Source>,
     pub(super) control: Arc<Server>,
     pub(super) tokens: TokenSource,
 }
@@ -112,6 +132,11 @@ impl DialError {
     }
 }
 
+/// Which of so many is a connection's.
+fn place(index: u64, all: usize) -> usize {
+    usize::try_from(index % all as u64).unwrap_or_default()
+}
+
 impl Dialer {
     /// # Errors
     /// Names the argument or variable, and what it may be.
@@ -121,9 +146,11 @@ impl Dialer {
         let servers = if from.is_empty() {
             vec![Server::new(place)?]
         } else {
-            from.iter().map(|from| Server::reached_from(place, Some(*from))).collect::<Result<_, _>>()?
+            from.iter().map(|from| Server::reached_from(place, Some(*from))).collect::<Result<Vec<_>, _>>()?
         };
-        Ok(Self { run: Arc::clone(run), servers, control, tokens })
+        let source = |server| Source { server, refused: AtomicU32::new(0) };
+        let sources = servers.into_iter().map(source).collect();
+        Ok(Self { run: Arc::clone(run), sources, control, tokens })
     }
 
     /// Opens a connection; a server that limits how many may come is asked again when it says.
@@ -131,12 +158,17 @@ impl Dialer {
     /// # Errors
     /// Why there can be none.
     pub(super) async fn dial(&self, index: u64) -> Result<Dialed, DialError> {
+        let mut times = 0;
+        let source = &self.sources[place(index, self.sources.len())];
         loop {
-            match self.dial_once(index).await {
+            match self.dial_once(index, source).await {
                 Err(error) => match error.limit() {
                     Some((wait, why)) => {
                         self.run.limits.count(why);
-                        tokio::time::sleep(wait).await;
+                        let refused = source.refused.fetch_add(1, SeqCst) + 1;
+                        tokio::time::sleep(turn(wait, refused, times)).await;
+                        source.refused.fetch_sub(1, SeqCst);
+                        times += 1;
                     }
                     None => return Err(error),
                 },
@@ -145,17 +177,15 @@ impl Dialer {
         }
     }
 
-    async fn dial_once(&self, index: u64) -> Result<Dialed, DialError> {
+    async fn dial_once(&self, index: u64, source: &Source) -> Result<Dialed, DialError> {
         let plan = &self.run.plan;
-        let place = |all: usize| usize::try_from(index % all as u64).unwrap_or_default();
-        let (room, server) =
-            (&self.run.rooms[place(self.run.rooms.len())], &self.servers[place(self.servers.len())]);
+        let room = &self.run.rooms[place(index, self.run.rooms.len())];
         let user = plan.user(index);
         let token = self.token(plan, &user, room).await?;
         // Who has a token is the user that it names.
         let user = token.is_none().then_some(user.as_str());
         let began = Instant::now();
-        let mut socket = Socket::open(server, Some(&room.name), user, token.as_ref()).await?;
+        let mut socket = Socket::open(&source.server, Some(&room.name), user, token.as_ref()).await?;
         let established = tokio::time::timeout(ESTABLISH_TIMEOUT, self.establish(&mut socket, room)).await;
         let (session, position) = established.map_err(|_| DialError::Silent)??;
         Ok(Dialed { socket, index, room: Arc::clone(room), session, position, took: began.elapsed() })
@@ -203,5 +233,21 @@ impl Dialer {
         let one_user = matches!(self.tokens, TokenSource::File(_) | TokenSource::Given(_));
         let (code, reason) = close.map_or((None, String::new()), |(code, reason)| (Some(code), reason));
         DialError::Closed { code, reason, wait, one_user }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_refused_comes_back_in_turn_and_later_each_time() {
+        let ms = Duration::from_millis;
+        assert_eq!(turn(ms(50), 1, 0), ms(50));
+        assert_eq!(turn(ms(50), 32, 0), ms(1_600));
+        assert_eq!(turn(ms(50), 2, 3), ms(800));
+        assert_eq!(turn(ms(50), 4_096, u32::MAX), TURN_MAX);
+        // Never earlier than the server says.
+        assert_eq!(turn(ms(20_000), 3, 1), ms(20_000));
     }
 }

@@ -42,7 +42,9 @@ pub(super) struct Ended {
 
 impl Ended {
     pub(super) fn faults(self) -> Faults {
-        self.watch.faults(self.room.ids().filter(|_| self.lasted))
+        let ids = self.room.ids();
+        let unchecked = if self.lasted { 0 } else { self.watch.unchecked(ids) };
+        Faults { unchecked, ..self.watch.faults(ids.filter(|_| self.lasted)) }
     }
 }
 
@@ -51,6 +53,19 @@ enum Lost {
     Closed(Option<(u16, String)>),
     Socket(SocketError),
     NotJson,
+}
+
+impl Lost {
+    fn is_too_big(&self) -> bool {
+        matches!(self, Self::Closed(Some((code, _))) if *code == CloseCode::TooBig.number())
+    }
+}
+
+fn too_big(payload: usize) -> String {
+    format!(
+        "a message with a --payload of {payload} bytes is larger than the server takes: raise its \
+         connection.message_max_bytes, or ask for less"
+    )
 }
 
 impl From<SocketError> for Lost {
@@ -84,6 +99,9 @@ impl Member {
             }
             Err(lost) => {
                 self.run.ended.count(self.reason(&lost));
+                if lost.is_too_big() {
+                    self.run.fail(anyhow!("{}", too_big(self.run.plan.payload)));
+                }
                 false
             }
         };
@@ -203,6 +221,9 @@ impl Member {
             Lost::Socket(error) => error.to_string(),
             Lost::NotJson => "the server sent what is not a frame of its protocol".to_owned(),
         };
+        if lost.is_too_big() {
+            return format!("{why}: {}", too_big(self.run.plan.payload));
+        }
         match &self.last_error {
             Some(error) => format!("{why} ({error})"),
             None => why,

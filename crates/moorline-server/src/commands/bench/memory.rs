@@ -2,6 +2,9 @@
 
 use serde_json::json;
 
+/// With fewer connections their memory is less than what a server needs for anything, or has left from before.
+pub(super) const CONNECTIONS_MIN: u64 = 1_000;
+
 /// What each connection costs the server.
 #[derive(Debug)]
 pub(super) enum Memory {
@@ -41,11 +44,16 @@ impl Memory {
         }
     }
 
-    /// The growth for each of so many connections, idle and after the traffic, in bytes.
+    /// The growth for each of so many connections that came after the first one, idle and after the traffic, in bytes. None
+    /// where they are too few, or where there was no growth: a server that had as many before has their memory still.
     pub(super) fn per_connection(&self, connections: u64) -> (Option<u64>, Option<u64>) {
         let Self::Known { before, idle, after, .. } = self else { return (None, None) };
-        let grown =
-            |now: &Option<u64>| now.and_then(|now| now.saturating_sub(*before).checked_div(connections));
+        if connections + 1 < CONNECTIONS_MIN {
+            return (None, None);
+        }
+        let grown = |now: &Option<u64>| {
+            now.and_then(|now| now.saturating_sub(*before).checked_div(connections)).filter(|each| *each > 0)
+        };
         (grown(idle), grown(after))
     }
 
@@ -191,8 +199,8 @@ mod tests {
     #[test]
     fn growth_is_shared_by_the_connections() {
         let process = Process { pid: 1, name: String::new() };
-        let memory = Memory::Known { process, before: 1_000, idle: Some(3_000), after: Some(900) };
-        assert_eq!(memory.per_connection(10), (Some(200), Some(0)));
-        assert_eq!(memory.per_connection(0), (None, None));
+        let memory = Memory::Known { process, before: 1_000, idle: Some(200_800), after: Some(900) };
+        assert_eq!(memory.per_connection(999), (Some(200), None));
+        assert_eq!(memory.per_connection(998), (None, None));
     }
 }

@@ -36,6 +36,7 @@ use self::run::Run;
 use self::traffic::Traffic;
 use self::watch::Faults;
 use crate::client::{self, Server, ServerArgs, TokenSource};
+use crate::exit::UsageError;
 use crate::listen;
 use crate::output::{Format, Out, OutputArgs};
 
@@ -98,11 +99,22 @@ pub(crate) struct Bench {
     server: ServerArgs,
 }
 
+impl Bench {
+    /// The server, wherever its address was given: each may begin with ws:// too.
+    fn place(&self) -> Result<ServerArgs, UsageError> {
+        let given = match &self.address {
+            Some(address) => Some((address.clone(), "the URL")),
+            None => self.server.given()?,
+        };
+        Ok(match given {
+            Some((address, named)) => self.server.at(plan::over_http(&address, named)?, named),
+            None => self.server.clone(),
+        })
+    }
+}
+
 pub(crate) fn run(arguments: &Bench) -> anyhow::Result<()> {
-    let place = match &arguments.address {
-        Some(address) => arguments.server.at(plan::over_http(address)?),
-        None => arguments.server.clone(),
-    };
+    let place = arguments.place()?;
     let plan = Plan::new(arguments)?;
     let server = Server::new(&place)?;
     let tokens = TokenSource::choose(arguments.token_file.clone(), &server)?;

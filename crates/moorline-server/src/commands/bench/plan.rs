@@ -190,26 +190,38 @@ fn local_ports() -> Option<u64> {
     None
 }
 
-/// The address as other commands take it: WebSockets are below it, at `/ws`.
+/// The address as other commands take it: WebSockets are below it, at `/ws` and `/ws/{room}`. That of a room, as
+/// `moorline dev` prints it, is taken for its server's: the benchmark has rooms and users of its own.
 ///
 /// # Errors
-/// It is of another kind.
-pub(super) fn over_http(address: &str) -> Result<String, UsageError> {
+/// It is of another kind than what `named` may give.
+pub(super) fn over_http(address: &str, named: &str) -> Result<String, UsageError> {
     let after = |scheme: &str| {
         let head = address.get(..scheme.len())?;
         head.eq_ignore_ascii_case(scheme).then(|| &address[scheme.len()..])
     };
     for (scheme, http) in [("ws://", "http://"), ("wss://", "https://")] {
         if let Some(rest) = after(scheme) {
-            let rest = rest.trim_end_matches('/');
-            return Ok(format!("{http}{}", rest.strip_suffix("/ws").unwrap_or(rest)));
+            return Ok(format!("{http}{}", without_socket(rest)));
         }
     }
     if after("http://").is_some() || after("https://").is_some() {
         return Ok(address.to_owned());
     }
     // The text is not repeated: it may hold a password.
-    Err(UsageError::new("the URL begins with ws://, wss://, http:// or https://, as in ws://127.0.0.1:8080"))
+    let why = "must begin with ws://, wss://, http:// or https://, as in ws://127.0.0.1:8080";
+    Err(UsageError::new(format!("{named} {why}")))
+}
+
+/// What is before `/ws`, `/ws/{room}` and `?user={user}`. Another query stays, and is refused: a token has no place there.
+fn without_socket(address: &str) -> &str {
+    let plain = match address.split_once('?') {
+        Some((path, query)) if query.starts_with("user=") && !query.contains('&') => path,
+        _ => address,
+    };
+    let plain = plain.trim_end_matches('/');
+    let above_room = plain.rsplit_once('/').and_then(|(above, _room)| above.strip_suffix("/ws"));
+    above_room.or_else(|| plain.strip_suffix("/ws")).unwrap_or(plain)
 }
 
 #[cfg(test)]
@@ -223,13 +235,18 @@ mod tests {
             ("ws://127.0.0.1:8080/ws", "http://127.0.0.1:8080"),
             ("WSS://a.example/below/ws/", "https://a.example/below"),
             ("wss://a.example/", "https://a.example"),
+            ("ws://127.0.0.1:8080/ws/lobby?user=ann", "http://127.0.0.1:8080"),
+            ("wss://a/below/ws/a%2Fb", "https://a/below"),
+            ("ws://a/ws/ws", "http://a"),
+            ("ws://ws/lobby", "http://ws/lobby"),
+            ("ws://a/ws/lobby?user=ann&token=t", "http://a/ws/lobby?user=ann&token=t"),
             ("http://a/ws", "http://a/ws"),
             ("https://a/", "https://a/"),
         ] {
-            assert_eq!(over_http(given).unwrap(), expected, "{given}");
+            assert_eq!(over_http(given, "the URL").unwrap(), expected, "{given}");
         }
         for wrong in ["", "a.example", "ftp://hunter2@a", "ws", "wsé//"] {
-            assert!(!over_http(wrong).unwrap_err().to_string().contains("hunter2"));
+            assert!(!over_http(wrong, "the URL").unwrap_err().to_string().contains("hunter2"));
         }
     }
 }

@@ -5,15 +5,13 @@ use std::sync::atomic::Ordering::SeqCst;
 use serde_json::{Value, json};
 
 use super::leftovers::Leftovers;
-use super::memory::Memory;
+use super::memory::{CONNECTIONS_MIN, Memory};
 use super::opening::Opening;
 use super::plan::Load;
 use super::run::Run;
 use super::traffic::Traffic;
 use super::watch::Faults;
 
-/// With fewer connections their memory is less than what a server needs for anything.
-const CONNECTIONS_FOR_MEMORY: u64 = 1_000;
 /// A generator that is so late itself, in microseconds, measures itself.
 const LATE: u64 = 10_000;
 
@@ -47,6 +45,11 @@ fn grouped(number: u64) -> String {
     text
 }
 
+/// So many of something, which has another name where it is one.
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { many })
+}
+
 fn rate(count: u64, took: std::time::Duration) -> String {
     let digits = format!("{:.0}", per_second(count, took));
     digits.parse().map_or(digits, grouped)
@@ -68,21 +71,22 @@ impl Report<'_> {
 
     /// What a program that looks at the exit code has to know of; empty where all was as it should be.
     pub(super) fn failures(&self) -> Vec<String> {
-        let Faults { lost, announced, duplicates, disordered, strays } = self.faults;
+        let Faults { lost, announced, duplicates, disordered, strays, .. } = self.faults;
         let failed: u64 = self.run.failed.all().iter().map(|(_, count)| count).sum();
         let refused: u64 = self.run.refused.all().iter().map(|(_, count)| count).sum();
-        let counted = [
-            (failed, "connections could not be opened"),
-            (self.lost_connections(), "connections were lost"),
-            (refused, "publishes or frames were refused"),
-            (lost, "deliveries were lost"),
-            (announced, "deliveries were lost, as the server announced (retention)"),
-            (duplicates, "deliveries came twice"),
-            (disordered, "deliveries came out of order"),
-            (strays, "deliveries were for somebody else"),
+        let (delivery, deliveries) = ("delivery", "deliveries");
+        let all = [
+            (failed, "connection", "connections", "could not be opened"),
+            (self.lost_connections(), "connection was", "connections were", "lost"),
+            (refused, "publish or frame was", "publishes or frames were", "refused"),
+            (lost, "delivery was", "deliveries were", "lost"),
+            (announced, "delivery was", "deliveries were", "lost, as the server announced (retention)"),
+            (duplicates, delivery, deliveries, "came twice"),
+            (disordered, delivery, deliveries, "came out of order"),
+            (strays, "delivery was", "deliveries were", "for somebody else"),
         ];
-        let wrong = counted.into_iter().filter(|(count, _)| *count > 0);
-        wrong.map(|(count, what)| format!("{} {what}", grouped(count))).collect()
+        let wrong = all.into_iter().filter(|(count, ..)| *count > 0);
+        wrong.map(|(count, one, many, what)| format!("{} {what}", counted(count, one, many))).collect()
     }
 
     /// Names and values for people, in order.
@@ -117,18 +121,25 @@ impl Report<'_> {
         let Traffic { took, published, delivered, .. } = self.traffic;
         let rooms = self.run.plan.rooms;
         let messages = format!(
-            "{} published in {:.1} s, {} per second, in {} {}",
+            "{} published in {:.1} s, {} per second, in {}",
             grouped(self.run.sum(|room| &room.accepted)),
             took.as_secs_f64(),
             rate(published, took),
-            grouped(rooms),
-            if rooms == 1 { "room" } else { "rooms" },
+            counted(rooms, "room", "rooms"),
         );
-        let Faults { lost, announced, duplicates, disordered, strays } = self.faults;
-        let mut checked = format!("{lost} lost, {duplicates} duplicates, {disordered} out of order");
-        for (count, what) in [(announced, "lost and announced"), (strays, "for somebody else")] {
+        let Faults { lost, announced, duplicates, disordered, strays, unchecked } = self.faults;
+        let mut checked = format!(
+            "{lost} lost, {}, {disordered} out of order",
+            counted(duplicates, "duplicate", "duplicates")
+        );
+        let rare = [
+            (announced, "lost and announced"),
+            (strays, "for somebody else"),
+            (unchecked, "not checked, since their connections were lost"),
+        ];
+        for (count, what) in rare {
             if count > 0 {
-                checked.push_str(&format!(", {count} {what}"));
+                checked.push_str(&format!(", {} {what}", grouped(count)));
             }
         }
         let all = self.run.sum(|room| &room.received);
@@ -139,7 +150,7 @@ impl Report<'_> {
         if let Some(latency) = self.run.latency.quantiles() {
             fields.push(("publish to received", latency.to_string()));
         }
-        fields.push(("every delivery checked", checked));
+        fields.push((if unchecked > 0 { "deliveries checked" } else { "every delivery checked" }, checked));
         fields
     }
 
@@ -148,6 +159,15 @@ impl Report<'_> {
         let (idle, after) = self.memory.per_connection(opened);
         let (process, idle) = match (&self.memory, idle) {
             (Memory::Unknown(why), _) => return format!("not known: {why}"),
+            (Memory::Known { .. }, _) if opened + 1 < CONNECTIONS_MIN => {
+                return format!("not known: it takes {} connections to tell", grouped(CONNECTIONS_MIN));
+            }
+            (Memory::Known { process, idle: Some(_), .. }, None) => {
+                return format!(
+                    "not known: process {} has not grown; it had as many connections before, start it anew",
+                    process.pid
+                );
+            }
             (Memory::Known { process, .. }, Some(idle)) => (process, idle),
             (Memory::Known { process, .. }, None) => {
                 return format!("not known: process {} could not be watched", process.pid);
@@ -157,11 +177,7 @@ impl Report<'_> {
         if let (Some(after), true) = (after, self.run.plan.load != Load::Idle) {
             text.push_str(&format!(", {} after the traffic", grouped(after)));
         }
-        text.push_str(&format!(" (process {}, {}", process.pid, process.name));
-        if opened < CONNECTIONS_FOR_MEMORY {
-            text.push_str("; it takes 1,000 connections to tell");
-        }
-        text.push(')');
+        text.push_str(&format!(" (process {}, {})", process.pid, process.name));
         text
     }
 
@@ -171,17 +187,15 @@ impl Report<'_> {
         let limited = self.run.sum(|room| &room.limited);
         if limited > 0 {
             let why = format!(
-                "{} messages were not published, since the server limits that: raise what it names above, or ask for less",
-                grouped(limited)
+                "{} not published, since the server limits that: raise what it names above, or ask for less",
+                counted(limited, "message was", "messages were")
             );
             notes.push(("note", why));
         }
         if self.traffic.unsent > 0 {
-            let unsent = grouped(self.traffic.unsent);
-            notes.push((
-                "note",
-                format!("{unsent} messages were due and not sent: the rate is more than is possible here"),
-            ));
+            let unsent = counted(self.traffic.unsent, "message was", "messages were");
+            notes
+                .push(("note", format!("{unsent} due and not sent: the rate is more than is possible here")));
         }
         if self.run.lateness.quantiles().is_some_and(|late| late.p99 > LATE) {
             notes.push(("note", "messages were sent late by this program, which counts as if the server was slow: see `sent late`".to_owned()));
@@ -191,9 +205,9 @@ impl Report<'_> {
         }
         if let Leftovers::Kept { sessions, why } = &self.leftovers {
             let left = format!(
-                "{} absent sessions, and what the rooms keep, stay in the server until session.lifetime_ms and \
+                "{}, and what the rooms keep, stay in the server until session.lifetime_ms and \
                  retention.room_age_ms are over; they could not be removed: {why}",
-                grouped(*sessions)
+                counted(*sessions, "absent session", "absent sessions")
             );
             notes.push(("left behind", left));
         }
@@ -208,7 +222,7 @@ impl Report<'_> {
         let run = self.run;
         let reasons = |all: Vec<(String, u64)>| Value::from_iter(all);
         let quantiles = |latency: &super::latency::Latency| latency.quantiles().map(|all| all.json());
-        let Faults { lost, announced, duplicates, disordered, strays } = self.faults;
+        let Faults { lost, announced, duplicates, disordered, strays, unchecked } = self.faults;
         let Traffic { took, published, delivered, unsent } = self.traffic;
         let kept = match &self.leftovers {
             Leftovers::Nothing => 0,
@@ -243,6 +257,7 @@ impl Report<'_> {
                 "duplicates": duplicates,
                 "out_of_order": disordered,
                 "for_others": strays,
+                "not_checked": unchecked,
             },
             "limits": reasons(run.limits.all()),
             "memory": self.memory.json(self.opening.opened),

@@ -28,6 +28,8 @@ pub(super) struct Faults {
     pub(super) disordered: u64,
     /// Was not for this connection.
     pub(super) strays: u64,
+    /// May have come or not: the connection was lost before.
+    pub(super) unchecked: u64,
 }
 
 impl Faults {
@@ -37,6 +39,7 @@ impl Faults {
         self.duplicates += other.duplicates;
         self.disordered += other.disordered;
         self.strays += other.strays;
+        self.unchecked += other.unchecked;
     }
 }
 
@@ -116,6 +119,12 @@ impl Watch {
         self.faults.strays += 1;
     }
 
+    /// Messages of the room behind the last one that came, where the room's have these ids, the first and the last.
+    pub(super) fn unchecked(&self, all: Option<(u64, u64)>) -> u64 {
+        let Some((first, head)) = all else { return 0 };
+        head.saturating_sub(if self.is_unknown { first.saturating_sub(1) } else { self.last })
+    }
+
     /// What was wrong, where the room's messages have these ids, the first and the last; none where the connection did not
     /// last to the end, so that only gaps count.
     pub(super) fn faults(mut self, all: Option<(u64, u64)>) -> Faults {
@@ -168,6 +177,15 @@ mod tests {
         }
         assert_eq!(seen(&[], 13).lost, 3);
         assert_eq!(seen(&[5_000], 6_000).lost, 5_989);
+    }
+
+    #[test]
+    fn what_a_lost_connection_would_have_got_is_unchecked() {
+        let mut watch = Watch::new(10);
+        watch.delivered(11, 1);
+        assert_eq!(watch.unchecked(Some((11, 14))), 3);
+        assert_eq!(watch.unchecked(None), 0);
+        assert_eq!(Watch::new(0).unchecked(Some((100, 103))), 4);
     }
 
     #[test]
