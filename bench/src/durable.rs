@@ -39,6 +39,7 @@ struct Publishing {
 }
 
 /// Everything that was measured, as lines of tables.
+#[derive(Default)]
 pub(crate) struct Durability {
     /// In memory and on disk; the first is one sender's CPU, which has the bar.
     pub(crate) publishing: Vec<Row>,

@@ -48,6 +48,7 @@ pub(crate) struct Scale {
 }
 
 /// Of each kind the rounds, each of floor and server.
+#[derive(Default)]
 pub(crate) struct Latencies(Vec<Vec<[Waits; 2]>>);
 
 pub(crate) fn run(options: &args::Latency) -> Result<()> {

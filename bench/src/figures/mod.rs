@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use self::servers::Named;
 use crate::args;
@@ -87,6 +87,8 @@ struct Results {
     durability: Durability,
     rooms: Vec<Measured>,
     notes: BTreeSet<String>,
+    /// A part of it: its figures are missing.
+    failed: bool,
 }
 
 pub(crate) fn run(options: &args::Figures) -> Result<()> {
@@ -97,6 +99,7 @@ pub(crate) fn run(options: &args::Figures) -> Result<()> {
     let results = measure(options, &scale, binary)?;
     let text = markdown(&results, &scale, &command(options))?;
     println!("{text}");
+    ensure!(!results.failed, "a part failed, see the notes: nothing was written");
     let picture = picture::svg(&servers::bars(&results.samples, &results.servers), OURS);
     if options.write {
         write(folder, (&text, &picture))?;
@@ -124,11 +127,24 @@ fn measure(options: &args::Figures, scale: &Scale, binary: PathBuf) -> Result<Re
     setup.peers = peers;
     let servers = named(&setup, version);
     let samples = sample(&setup, (scale, limit), &mut notes)?;
-    let latencies = latency::measure(&setup, scale.latency, &mut notes)?;
-    let rooms = rooms::measure(&setup, scale.rooms, scale.rounds, &mut notes)?;
+    let mut failed = false;
+    let latencies = latency::measure(&setup, scale.latency, &mut notes);
+    let latencies = kept(latencies, (&mut failed, &mut notes));
+    let rooms = rooms::measure(&setup, scale.rooms, scale.rounds, &mut notes);
+    let rooms = kept(rooms, (&mut failed, &mut notes));
     setup.payload_bytes = DURABLE_PAYLOAD_BYTES;
-    let durability = durable::measure(&setup, (scale.rounds, scale.sessions), &mut notes)?;
-    Ok(Results { servers, samples, latencies, durability, rooms, notes })
+    let durability = durable::measure(&setup, (scale.rounds, scale.sessions), &mut notes);
+    let durability = kept(durability, (&mut failed, &mut notes));
+    Ok(Results { servers, samples, latencies, durability, rooms, notes, failed })
+}
+
+/// A part that failed is told, and does not take the others' figures with it.
+fn kept<T: Default>(done: Result<T>, (failed, notes): (&mut bool, &mut BTreeSet<String>)) -> T {
+    done.unwrap_or_else(|error| {
+        *failed = true;
+        notes.insert(format!("failed: {error:#}").replace(['\n', '\r'], " "));
+        T::default()
+    })
 }
 
 /// The names of the peers.
@@ -193,7 +209,7 @@ fn command(options: &args::Figures) -> String {
 }
 
 fn markdown(results: &Results, scale: &Scale, command: &str) -> Result<String> {
-    let Results { servers, samples, latencies, durability, rooms, notes } = results;
+    let Results { servers, samples, latencies, durability, rooms, notes, .. } = results;
     let few = scale.sizes.first().copied().unwrap_or_default();
     let figures = targets::figures(&targets::Measured {
         samples,

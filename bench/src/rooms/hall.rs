@@ -13,6 +13,8 @@ use crate::streams::wire::Wire;
 
 /// Of whom nothing is a member: it publishes.
 const PUBLISHER: usize = 0;
+/// Publications that wait for their answers: a connection may have 1,024.
+const UNANSWERED_MAX: u64 = 1_000;
 /// Requests that may wait for their answers, so that what is measured is the server and not its queues.
 const IN_FLIGHT_MAX: u64 = 2_000;
 const DATA_BYTES: usize = 64;
@@ -92,12 +94,16 @@ impl Hall {
         let (begun, every) = (Instant::now(), Duration::from_secs(1) / per_second);
         let mut next = 0;
         while next < total {
-            while next < total && begun + every * next <= Instant::now() {
+            while next < total
+                && begun + every * next <= Instant::now()
+                && self.asked - self.heard.answers < UNANSWERED_MAX
+            {
                 let room = zipf.draw();
                 self.heard.due[room].push(begun + every * next);
                 let text = format!(
-                    r#"{{"type":"publish","to":{{"room":"r{room}"}},"message":{{"type":"m","data":"{data}"}}}}"#
+                    r#"{{"type":"publish","to":{{"room":"r{room}"}},"message":{{"type":"m","data":"{data}"}},"ref":0}}"#
                 );
+                self.asked += 1;
                 self.wire.say(PUBLISHER, &text);
                 next += 1;
             }
@@ -106,7 +112,7 @@ impl Hall {
         let members = self.plan.per_room as u64;
         let all = u64::from(total) * members;
         let in_time = self.heard.deliveries as f64 / all as f64;
-        self.until("waiting for messages", |heard, _| heard.deliveries == all)?;
+        self.until("waiting for messages", |heard, asked| heard.deliveries == all && heard.answers == asked)?;
         Ok(Paced { in_time, count: all })
     }
 
