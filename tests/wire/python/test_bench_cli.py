@@ -408,6 +408,29 @@ def test_a_planted_fault_is_found_and_is_a_failure(deliver, fault):
         assert done.json["sessions_left"] == 1
 
 
+@pytest.mark.parametrize("reply, part", [
+    (None, "never answered"),
+    ({"ok": True}, "answered without a message id"),
+    ({"ok": False, "error": {"code": "rate_limited", "message": "the limit is limits.x"}}, "nothing was accepted"),
+], ids=["no answer", "an answer without an id", "only limits"])
+def test_a_server_that_takes_nothing_is_no_success(reply, part):
+    def answer(method, path, headers, body):
+        room = unquote(path[4:].split("?")[0])
+
+        def talk(talk):
+            talk.next()
+            talk.send(type="connection_established", session="s", resume_token="t", resumed=False, heartbeat_ms=30000,
+                      rooms={room: {"epoch": "00000000000000aa", "message_id": 40, "replayed": 0}})
+            while (frame := talk.next()) is not None:
+                if reply:
+                    talk.send(type="reply", ref=frame["ref"], **reply)
+        return talk if path.startswith("/ws/") else problem(404, "not_found", "no such thing")
+
+    with StandIn(answer) as server:
+        done = measured(server, "--connections", 1, "--rate", 10, "--seconds", 1, code=1)
+        assert done.json["ok"] is False and part in done.said + done.out, done.said
+
+
 def test_a_loss_that_the_server_announced_is_told_apart(start):
     # What is kept is less than one message: who has to read the log finds nothing.
     def deliver(talk, say, id):

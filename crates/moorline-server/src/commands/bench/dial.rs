@@ -25,6 +25,8 @@ const LEAVE_ALONE: Duration = Duration::from_secs(1);
 
 /// The longest that a refused connection waits by our own choice: the limit has room again before all have had their turn.
 const TURN_MAX: Duration = Duration::from_secs(5);
+/// How long a limit is waited for in which it lets nobody in: it is then none that passes.
+const GIVE_UP: Duration = Duration::from_secs(60);
 /// Doublings of a wait.
 const DOUBLINGS_MAX: u32 = 6;
 
@@ -159,12 +161,19 @@ impl Dialer {
     /// Why there can be none.
     pub(super) async fn dial(&self, index: u64) -> Result<Dialed, DialError> {
         let mut times = 0;
+        let mut hope = (self.run.opened.load(SeqCst), Instant::now());
         let source = &self.sources[place(index, self.sources.len())];
         loop {
             match self.dial_once(index, source).await {
                 Err(error) => match error.limit() {
                     Some((wait, why)) => {
                         self.run.limits.count(why);
+                        let opened = self.run.opened.load(SeqCst);
+                        if opened != hope.0 {
+                            hope = (opened, Instant::now());
+                        } else if hope.1.elapsed() > GIVE_UP {
+                            return Err(error);
+                        }
                         let refused = source.refused.fetch_add(1, SeqCst) + 1;
                         tokio::time::sleep(turn(wait, refused, times)).await;
                         source.refused.fetch_sub(1, SeqCst);

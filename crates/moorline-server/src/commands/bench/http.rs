@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use super::frame::{self, Kind, Refused};
 use super::member::said;
 use super::publisher::Publisher;
-use super::room::{Answer, Room};
+use super::room::{Answer, NO_ID, Room};
 use super::run::Run;
 use crate::client::{ClientError, Server};
 
@@ -61,9 +61,15 @@ async fn send(run: &Run, room: &Room, server: &Server, publishes: &[String]) -> 
     }
     // One result for each, says the protocol.
     for _ in results.len()..publishes.len() {
-        room.answered(&Answer::Refused, run.now());
+        no_answer(run, room);
     }
     Ok(())
+}
+
+/// The server says neither that it is accepted nor that it is not.
+fn no_answer(run: &Run, room: &Room) {
+    run.refused.count(NO_ID);
+    room.answered(&Answer::Refused, run.now());
 }
 
 fn answered(run: &Run, room: &Room, outcome: &Outcome<'_>) {
@@ -73,7 +79,7 @@ fn answered(run: &Run, room: &Room, outcome: &Outcome<'_>) {
             refused.answer()
         }
         (None, Some(id)) => Answer::Accepted(id),
-        (None, None) => Answer::Refused,
+        (None, None) => return no_answer(run, room),
     };
     room.answered(&answer, run.now());
 }

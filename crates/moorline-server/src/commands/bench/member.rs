@@ -11,7 +11,7 @@ use super::dial::Dialed;
 use super::frame::{self, Frame, Kind, MESSAGE, Refused};
 use super::plan::{Load, Road};
 use super::publisher::Publisher;
-use super::room::{Answer, Room};
+use super::room::{Answer, NO_ID, Room};
 use super::run::Run;
 use super::watch::{Delivery, Faults, Watch};
 use crate::client::socket::{Incoming, Socket, SocketError};
@@ -207,7 +207,10 @@ impl Member {
                 said(&self.run, &refused.code, &refused.message);
                 refused.answer()
             }
-            (None, None) => Answer::Refused,
+            (None, None) => {
+                self.run.refused.count(NO_ID);
+                Answer::Refused
+            }
             (None, Some(id)) => Answer::Accepted(id),
         };
         self.room.answered(&answer, self.run.now());

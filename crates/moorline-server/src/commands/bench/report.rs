@@ -64,6 +64,12 @@ impl Report<'_> {
         self.run.opened.load(SeqCst)
     }
 
+    /// Messages were to be published, and none was.
+    fn published_nothing(&self) -> bool {
+        let is_planned = self.run.plan.load != Load::Idle && !self.interrupted;
+        is_planned && self.run.sum(|room| &room.accepted) == 0
+    }
+
     /// Connections that were not there to the end.
     fn lost_connections(&self) -> u64 {
         self.run.ended.all().iter().map(|(_, count)| count).sum()
@@ -75,10 +81,16 @@ impl Report<'_> {
         let failed: u64 = self.run.failed.all().iter().map(|(_, count)| count).sum();
         let refused: u64 = self.run.refused.all().iter().map(|(_, count)| count).sum();
         let (delivery, deliveries) = ("delivery", "deliveries");
+        // Whoever stops it does not wait for answers.
+        let unanswered =
+            if self.interrupted { 0 } else { self.run.rooms.iter().map(|room| room.in_flight()).sum() };
+        let nothing = u64::from(self.published_nothing());
         let all = [
             (failed, "connection", "connections", "could not be opened"),
             (self.lost_connections(), "connection was", "connections were", "lost"),
             (refused, "publish or frame was", "publishes or frames were", "refused"),
+            (unanswered, "publish was", "publishes were", "never answered"),
+            (nothing, "run", "runs", "in which nothing was accepted, and so nothing was checked"),
             (lost, "delivery was", "deliveries were", "lost"),
             (announced, "delivery was", "deliveries were", "lost, as the server announced (retention)"),
             (duplicates, delivery, deliveries, "came twice"),

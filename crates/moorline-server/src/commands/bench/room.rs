@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
 
+/// What an answer lacks that is no refusal either.
+pub(super) const NO_ID: &str = "answered without a message id";
+
 /// What became of a message that was published.
 pub(super) enum Answer {
     /// It has this id.
