@@ -29,7 +29,7 @@ const BUDGETS: [Budget; 3] = [
         less: [1_000, 100, 1],
         more: [1_000, 300, 1],
         parts: 200 * 1_000,
-        max: 107,
+        max: 120,
     },
     Budget {
         name: "a message in a burst of 100, encoded, for one of 1,000 members",
@@ -43,7 +43,7 @@ const BUDGETS: [Budget; 3] = [
         less: [1_000, 0, 1],
         more: [3_000, 0, 1],
         parts: 2_000,
-        max: 33_000,
+        max: 34_500,
     },
 ];
 

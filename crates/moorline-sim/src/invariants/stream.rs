@@ -58,7 +58,9 @@ impl Stream {
             ("connection_established", ..) => self.established(&frame),
             ("joined", Some(room), Some(offset)) => self.begins(room, offset),
             ("left", Some(room), _) => drop(self.rooms.remove(&room)),
-            ("reset", Some(room), _) => return self.reset(&room, frame["to"].as_u64().unwrap_or_default()),
+            ("reset", Some(room), _) => {
+                return self.reset(truth, &room, &frame);
+            }
             ("position", Some(room), Some(offset)) => return self.position(&room, offset),
             ("reply", ..) => self.reply(&frame),
             ("m", Some(room), Some(offset)) => return self.record(truth, user, &room, offset),
@@ -132,11 +134,15 @@ impl Stream {
         (!is_member).then(|| format!("{:?} is sent something of {room} and is no member", self.session))
     }
 
-    fn reset(&mut self, room: &RoomName, to: u64) -> Option<String> {
+    /// It goes back alone where the log has forgotten the room with its numbers: nobody has them any more.
+    fn reset(&mut self, truth: &Truth, room: &RoomName, frame: &Value) -> Option<String> {
+        let to = frame["to"].as_u64().unwrap_or_default();
         let start = self.acked.get(room).copied().unwrap_or_default();
         let last = self.rooms.get(room).copied().unwrap_or(start);
         self.begins(room.clone(), to);
-        (to < last).then(|| format!("{:?} is reset in {room} to {to}, back from {last}", self.session))
+        let is_gone = frame["reason"] == "ahead" && frame["from"].is_null() && truth.head(room) >= last;
+        (to < last && !is_gone)
+            .then(|| format!("{:?} is reset in {room} to {to}, back from {last}", self.session))
     }
 
     fn position(&mut self, room: &RoomName, offset: u64) -> Option<String> {

@@ -217,7 +217,8 @@ pub(super) fn over_http(address: &str, named: &str) -> Result<String, UsageError
 fn without_socket(address: &str) -> &str {
     let plain = match address.split_once('?') {
         Some((path, query)) if query.starts_with("user=") && !query.contains('&') => path,
-        _ => address,
+        Some(_) => return address,
+        None => address,
     };
     let plain = plain.trim_end_matches('/');
     let above_room = plain.rsplit_once('/').and_then(|(above, _room)| above.strip_suffix("/ws"));
