@@ -13,13 +13,31 @@ import pytest
 import trustme
 
 from authority import Pair
-from server import BINARY, environment, free_port
+from server import BINARY, Server, environment, free_port
+from serving import Serving
 from standin import StandIn, problem
 from waiting import eventually, unique
 
 FIELDS = ["connections", "until established", "messages", "deliveries", "publish to received", "every delivery checked",
           "server memory"]
 CLEAN = {"lost": 0, "lost_announced": 0, "duplicates": 0, "out_of_order": 0, "for_others": 0, "not_checked": 0}
+
+
+
+# Servers of these tests' own: what a run clears behind itself has numbers that new rooms begin behind.
+
+@pytest.fixture(scope="module")
+def shared_server():
+    server = Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def shared_serving():
+    serving = Serving({"limits.address_handshakes_per_s": 0, "limits.user_handshakes_per_s": 0, "session.per_user_max": 1000})
+    yield serving
+    serving.stop()
 
 
 class Done:
