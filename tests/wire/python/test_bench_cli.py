@@ -354,7 +354,8 @@ def test_stopped_while_it_waits_for_connections(start):
     eventually(lambda: server.get("/v1/stats")["connections"] >= 4, timeout=20)
     process.send_signal(signal.SIGINT)
     found = ended(process, 0).json
-    assert found["interrupted"] is True and 4 <= found["connections"]["opened"] < 100 and found["traffic"]["published"] == 0
+    # The server has counted some that the program has not.
+    assert found["interrupted"] is True and 1 <= found["connections"]["opened"] < 100 and found["traffic"]["published"] == 0
 
 
 def faulty(deliver):

@@ -17,6 +17,9 @@ from server import BINARY, environment, free_port
 from serving import COOKIE, SCOPES, create_key, new_user, settings_text
 from waiting import eventually, unique
 
+# Python's TLS between two threads, as the client uses it, stands still now and then where the machine is full of other tests.
+pytestmark = pytest.mark.alone
+
 FILES = {"tls.certificate": "tls.pem", "tls.key": "tls.key"}
 MOST = 60_000  # of a message's text, under the 64 KiB that a message may have
 
